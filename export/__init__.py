@@ -1,0 +1,1 @@
+"""The workstation side: a Hugging Face model becomes a bundle that the edge can read."""

@@ -1,0 +1,60 @@
+"""The starter's recipe: every choice that makes the bundle, frozen, with its reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from edge.bundle import Metric
+from edge.similarity import SimilarityParams
+
+__all__ = ["StarterRecipe", "created_utc"]
+
+# Fixed, so that the same weights give the same bundle on any day; SOURCE_DATE_EPOCH overrules it.
+RECIPE_EPOCH_S = 1_795_305_600  # 2026-11-22T00:00:00Z
+
+# Printed by `intentd-export evaluate` on 2026-11-22 (docs/starter.md).
+MEASURED = (
+    Metric(name="accuracy, request with its passage", value=0.843, n=191, dataset="intent4 dev"),
+    Metric(name="accuracy, request without it", value=0.869, n=191, dataset="intent4 dev"),
+    Metric(name="accuracy of the answered", value=0.931, n=116, dataset="intent4 dev"),
+    Metric(name="requests of no label turned away", value=0.975, n=40, dataset="intent4 oos"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StarterRecipe:
+    """How the starter is made from all-MiniLM-L6-v2."""
+
+    name: str = "starter-minilm-l6"
+    version: str = "1"
+    source_model: str = "sentence-transformers/all-MiniLM-L6-v2"
+    licence: str = "Apache-2.0"
+    opset: int = 18
+    """The lowest that Optimum exports BERT with without a warning."""
+    max_tokens: int = 256
+    """The source's `max_seq_length`: what it was trained to read."""
+    min_cosine: float = 0.97
+    """Parity gate: the least cosine allowed between an fp32 and an int8 embedding."""
+    max_score_delta: float = 0.15
+    """Parity gate and self-test: the largest |Δscore| against fp32; a low temperature is steep."""
+    min_label_agreement: float = 0.99
+    """Parity gate: the share of answered probe texts that keep their label."""
+    threshold: float = 0.57
+    """For the default labels: the lowest that gains 5 points on intent4, passage or not.
+    Ad-hoc labels have none: they are known by one text each."""
+    metrics: tuple[Metric, ...] = MEASURED
+    """Measured on the shipped bundle; tests/export/test_starter_accuracy.py keeps them true."""
+
+    @property
+    def similarity(self) -> dict[str, float]:
+        """The scoring scalars, as the manifest carries them."""
+        return asdict(SimilarityParams())
+
+
+def created_utc(environ: Mapping[str, str] = os.environ) -> str:
+    """When the bundle says it was made: `SOURCE_DATE_EPOCH` (seconds), else the recipe's date."""
+    epoch_s = int(environ.get("SOURCE_DATE_EPOCH", RECIPE_EPOCH_S))
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
