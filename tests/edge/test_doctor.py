@@ -1,0 +1,224 @@
+"""The doctor finds what is wrong with a machine, and nothing wrong with a sound one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge import doctor
+from edge.bundle import MODEL, SELFTEST, STARTER, read_bundle, seal_bundle
+from edge.cpu import Cpu, default_threads
+from edge.doctor import Check, Verdict, examine, is_healthy
+from edge.settings import Settings
+from tests.daemons import clean_environment, running_daemon, short_directory
+
+# httpcore2 leaves the socket of a failed connect to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+ALWAYS = ["cpu", "threads", "libraries", "bundle", "intents"]
+WITH_A_MODEL = ["self-test", "speed", "memory"]
+LAST = ["socket", "daemon"]
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    """Every default, but for a socket where nobody answers."""
+    with short_directory() as directory:
+        yield Settings(socket=directory / "api.sock")
+
+
+@pytest.fixture
+def starter(tmp_path: Path) -> Path:
+    """A copy of the starter that may be harmed."""
+    return Path(shutil.copytree(STARTER, tmp_path / "bundle"))
+
+
+def named(checks: list[Check]) -> dict[str, Check]:
+    """The checks by their names."""
+    return {check.name: check for check in checks}
+
+
+def test_a_sound_machine_is_healthy(settings: Settings) -> None:
+    """Nothing failed; what is merely absent is a note."""
+    checks = examine(settings)
+
+    found = named(checks)
+    assert is_healthy(checks)
+    assert list(found) == ALWAYS + WITH_A_MODEL + LAST
+    assert found["threads"].facts["threads"] == default_threads()
+    assert found["self-test"].facts["agreeing"] == found["self-test"].facts["cases"] > 0
+    assert found["speed"].facts["p50_ms"] > 0
+    assert found["memory"].facts["rss_mib"] > 0
+    assert (found["socket"].verdict, found["daemon"].verdict) == (Verdict.NOTE, Verdict.NOTE)
+
+
+def test_a_running_daemon_is_found() -> None:
+    """With its model, and with the permissions of its socket."""
+    with running_daemon("--socket-mode", "0600") as daemon:
+        found = named(examine(Settings(socket=daemon.socket)))
+
+    assert found["daemon"].verdict is Verdict.OK
+    assert found["daemon"].facts["digest"] == read_bundle(STARTER).digest
+    assert found["socket"].facts["mode"] == "0600"
+
+
+def test_a_damaged_bundle_fails_and_the_rest_is_still_checked(
+    settings: Settings, starter: Path
+) -> None:
+    """One flipped bit: the message names the file and what to do; no model is loaded."""
+    with (starter / MODEL).open("r+b") as model:
+        model.seek(1000)
+        byte = model.read(1)
+        model.seek(1000)
+        model.write(bytes([byte[0] ^ 1]))
+
+    checks = examine(replace(settings, bundle=starter))
+
+    found = named(checks)
+    assert not is_healthy(checks)
+    assert list(found) == ALWAYS + LAST
+    assert found["bundle"].verdict is Verdict.FAILED
+    assert found["bundle"].facts == {"code": "bundle_corrupt"}
+    assert "copy the bundle again" in found["bundle"].detail
+
+
+def test_other_answers_than_the_workstations_fail(settings: Settings, starter: Path) -> None:
+    """A CPU on which the model answers otherwise is told, with how far off it is."""
+    case = json.loads((starter / SELFTEST).read_text("utf-8").splitlines()[0])
+    case["scores"] = {label: 1 - score for label, score in case["scores"].items()}
+    (starter / SELFTEST).write_text(json.dumps(case) + "\n", "utf-8")
+    seal_bundle(starter, read_bundle(STARTER).manifest)
+
+    checks = examine(replace(settings, bundle=starter))
+
+    assert named(checks)["self-test"].verdict is Verdict.FAILED
+    assert "not quantised" in named(checks)["self-test"].detail
+    assert [check.name for check in checks if check.verdict is Verdict.FAILED] == ["self-test"]
+
+
+def test_a_model_that_cannot_be_loaded_fails(settings: Settings, starter: Path) -> None:
+    """Hashes that fit do not make a graph."""
+    (starter / MODEL).write_bytes(b"\x08\x08\x3a\x00")  # ir_version 8, and a graph without a node
+    seal_bundle(starter, read_bundle(STARTER).manifest)
+
+    found = named(examine(replace(settings, bundle=starter)))
+
+    assert found["bundle"].verdict is Verdict.OK
+    assert found["model"].verdict is Verdict.FAILED
+    assert found["model"].facts == {"code": "bundle_incompatible"}
+
+
+def test_an_intents_file_that_cannot_be_used_fails(settings: Settings, tmp_path: Path) -> None:
+    """The label set is checked like the bundle."""
+    (tmp_path / "i.toml").write_text("intents = 3")
+
+    found = named(examine(replace(settings, intents=tmp_path / "i.toml")))
+
+    assert found["intents"].verdict is Verdict.FAILED
+    assert "model" not in found
+
+
+def test_more_threads_than_cores_is_a_note(settings: Settings) -> None:
+    """It works, and it is slower."""
+    found = named(
+        examine(replace(settings, threads=default_threads() + 1, bundle=Path("/nowhere")))
+    )
+
+    assert found["threads"].verdict is Verdict.NOTE
+    assert "lower the setting" in found["threads"].detail
+
+
+@pytest.mark.parametrize(
+    ("flags", "avoids", "words"),
+    [
+        ({"avx2"}, True, "slower kernels"),
+        ({"avx2", "avx_vnni"}, False, "exact by instruction"),
+        ({"asimddp"}, False, "int8 sums exact"),
+    ],
+)
+def test_the_cpu_check_says_how_int8_is_summed(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    flags: set[str],
+    avoids: bool,
+    words: str,
+) -> None:
+    """AVX2 without VNNI saturates, and the runtime is told to avoid it."""
+    monkeypatch.setattr(doctor, "read_cpu", lambda: Cpu("a CPU", "x86_64", frozenset(flags)))
+
+    check = named(examine(replace(settings, bundle=Path("/nowhere"))))["cpu"]
+
+    assert check.facts["avoids_int8_overflow"] is avoids
+    assert words in check.detail
+
+
+def test_a_socket_path_that_no_kernel_takes_fails(settings: Settings) -> None:
+    """It is told before a daemon is started on it."""
+    path = settings.socket.parent / ("x" * 120)
+
+    found = named(examine(replace(settings, socket=path, bundle=Path("/nowhere"))))
+
+    assert found["socket"].verdict is Verdict.FAILED
+    assert "choose a shorter" in found["socket"].detail
+
+
+def test_a_file_in_the_sockets_place_fails(settings: Settings) -> None:
+    """`serve` would refuse to replace it."""
+    settings.socket.touch()
+
+    found = named(examine(replace(settings, bundle=Path("/nowhere"))))
+
+    assert found["socket"].verdict is Verdict.FAILED
+    assert "move it away" in found["socket"].detail
+
+
+def test_a_socket_that_a_dead_daemon_left_is_no_daemon(settings: Settings) -> None:
+    """`serve` replaces it."""
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(settings.socket))
+
+    found = named(examine(replace(settings, bundle=Path("/nowhere"))))
+
+    assert found["socket"].verdict is Verdict.OK
+    assert found["daemon"].verdict is Verdict.NOTE
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to every socket")
+def test_a_socket_without_permission_fails(settings: Settings) -> None:
+    """The owner and the group are named, and what to ask for."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(settings.socket))
+        listening.listen()
+        settings.socket.chmod(0)
+
+        found = named(examine(replace(settings, bundle=Path("/nowhere"))))
+
+    assert found["socket"].verdict is Verdict.FAILED
+    assert "group" in found["socket"].detail
+
+
+def test_the_command_prints_every_check_and_exits_by_them(settings: Settings) -> None:
+    """0 and JSON for a sound machine; 1 and a table for a broken one."""
+    environment = clean_environment(settings.socket.parent)
+    command = [sys.executable, "-m", "edge.cli", "doctor", "--socket", str(settings.socket)]
+
+    sound = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True)
+    broken = subprocess.run(
+        [*command, "--bundle", "/nowhere"], env=environment, capture_output=True, text=True
+    )
+
+    report = json.loads(sound.stdout)
+    assert (sound.returncode, broken.returncode) == (0, 1)
+    assert report["healthy"]
+    assert [check["name"] for check in report["checks"]] == ALWAYS + WITH_A_MODEL + LAST
+    assert set(report["checks"][0]) == {"name", "verdict", "detail", "facts"}
+    assert "failed   bundle" in broken.stdout
