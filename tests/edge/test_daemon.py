@@ -1,0 +1,126 @@
+"""`edge.daemon` inside this process: the order of its start, and what it does with its sockets.
+
+Its life as a process (signals, restarts, sockets from systemd) is in tests/e2e/test_life.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import uvicorn
+
+from edge import daemon as module
+from edge import notify
+from edge.daemon import open_predictor, serve
+from edge.errors import BundleCorrupt, InvalidLabelSet, SocketInUse
+from edge.listener import open_listener
+from edge.service import Service
+from edge.settings import Settings
+from tests.daemons import short_directory
+
+PATIENCE_S = 30.0
+
+
+class Diary:
+    """A service, a service manager and a server, which write down what happens to them."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.lines: list[str] = []
+        self._fails = fails
+
+    async def warm_up(self) -> None:
+        """The first inference."""
+        self.lines.append("warm")
+        if self._fails:
+            raise RuntimeError("the model cannot run")
+
+    def is_healthy(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, line: str) -> Any:
+        """A function that writes this line."""
+        return lambda *_: self.lines.append(line)
+
+
+def start(diary: Diary, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the server's start, with uvicorn's own replaced by a line in the diary."""
+
+    async def listen(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        diary.lines.append("accepting")
+        self.started = True
+
+    monkeypatch.setattr(uvicorn.Server, "startup", listen)
+    monkeypatch.setattr(notify, "ready", diary.write("ready"))
+    config = uvicorn.Config(cast(Any, None))
+    server = module._Server(config, cast(Service, diary), diary.write("announced"))
+    asyncio.run(server.startup())
+
+
+def test_ready_is_said_after_a_warm_inference_and_when_connections_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service manager sends traffic at READY=1, and the first request must be as fast as any."""
+    diary = Diary()
+    start(diary, monkeypatch)
+    assert diary.lines == ["warm", "accepting", "ready", "announced"]
+
+
+def test_model_that_cannot_run_is_never_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loaded, but its first inference failed: nobody is told otherwise."""
+    diary = Diary(fails=True)
+    with pytest.raises(RuntimeError, match="cannot run"):
+        start(diary, monkeypatch)
+    assert diary.lines == ["warm"]
+
+
+def test_socket_is_taken_before_the_model_is_loaded(tmp_path: Path) -> None:
+    """A second daemon must fail in milliseconds, not after it took the memory of a second model."""
+    with short_directory() as directory:
+        settings = Settings(socket=directory / "s", bundle=tmp_path / "missing")
+        with open_listener(directory / "s"), pytest.raises(SocketInUse):
+            serve(settings, print)
+
+
+def test_failed_start_leaves_no_socket() -> None:
+    """Clients of a daemon that never was see "no such file", not a connection that hangs."""
+    with short_directory() as directory:
+        settings = Settings(socket=directory / "s", bundle=directory / "missing")
+        with pytest.raises(BundleCorrupt):
+            serve(settings, print)
+        assert not (directory / "s").exists()
+
+
+def test_predictor_is_what_the_settings_say(tmp_path: Path) -> None:
+    """Bundle and intents are each named by the error that they cause."""
+    with pytest.raises(InvalidLabelSet, match="nowhere"):
+        open_predictor(Settings(intents=tmp_path / "nowhere.toml"))
+    assert open_predictor(Settings()).label_set.names
+
+
+def test_socket_named_api_is_chosen_among_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit may pass several; the one for apps has a name, and a lone one needs none."""
+    with socket.socket(socket.AF_UNIX) as api, socket.socket(socket.AF_UNIX) as other:
+        for passed, chosen in (({"x": other, "api": api}, api), ({"unknown": other}, other)):
+            monkeypatch.setattr(module, "inherited_sockets", lambda passed=passed: passed)
+            with module._sockets(Settings(socket=Path("/nowhere/s"))) as (listening, _):
+                assert listening == [chosen]
+
+
+def test_log_is_one_line_an_event_on_stderr() -> None:
+    """Standard output is for the line that programs wait for; uvicorn's start and stop are ours."""
+    script = (
+        "import logging; from edge.daemon import configure_logging; configure_logging('info');"
+        "logging.getLogger('intentd').info('one'); logging.getLogger('intentd').debug('two');"
+        "logging.getLogger('uvicorn.error').info('three')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert (done.stdout, done.stderr) == ("", "INFO intentd: one\n")
