@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
@@ -21,7 +21,7 @@ run: $(VENV)/edge.stamp  ## Start the daemon on the embedded starter bundle (ARG
 	@exec $(BIN)/intentd serve $(ARGS)
 
 test: $(VENV)/dev.stamp  ## Run every test (ARGS="-k socket")
-	INTENTD_TEST_HUB=$(HUB) INTENTD_TEST_WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest $(ARGS)
+	TEST_HUB=$(HUB) TEST_WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest $(ARGS)
 
 check: fmt lint types imports spell  ## Everything that reads the code without running it
 
@@ -64,7 +64,7 @@ $(VENV)/python.stamp:
 
 $(VENV)/edge.stamp: $(VENV)/python.stamp $(SOURCES)
 	@echo "installing the edge into $(VENV) …"
-	@$(INSTALL) --editable .
+	@$(INSTALL) --no-compile --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/python.stamp $(SOURCES)

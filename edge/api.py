@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from edge import hub
+from edge.asgi import App, Message, Receive, Scope, Send
 from edge.errors import (
     BodyTooLarge,
     ClientGone,
@@ -24,7 +25,6 @@ from edge.errors import (
     Unavailable,
     UnsupportedEncoding,
 )
-from edge.limits import App, Message, Receive, Scope, Send
 from edge.metrics import Metrics
 from edge.openapi import path_parameter, request_body, responses
 from edge.service import Service

@@ -14,6 +14,7 @@ from prometheus_client import (
     Histogram,
     Info,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -31,6 +32,8 @@ class Metrics:
     """One registry; safe to use from any thread."""
 
     def __init__(self) -> None:
+        # Otherwise each metric has a second line, with a time that nobody asked for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         self._registry = registry
         self._requests = Counter(

@@ -22,8 +22,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge.asgi import App, Receive, Scope, Send, problem, send_problem
 from edge.errors import Unavailable
-from edge.limits import App, Receive, Scope, Send, problem, send_problem
 
 __all__ = ["ConnectionLimits", "GuardedProtocol", "Peer", "peer_of", "server_config"]
 

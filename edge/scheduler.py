@@ -19,6 +19,7 @@ from edge.errors import ClientGone, DeadlineExceeded, NotReady, Overloaded
 __all__ = ["Job", "Outcome", "Scheduler"]
 
 Result = TypeVar("Result")
+LAST_STEP_S = 5.0
 STUCK_AFTER_S = 120.0  # longer than any run on the slowest CPU this is made for
 
 
@@ -101,7 +102,7 @@ class Scheduler(Generic[Result]):
     def close(self, drain_s: float = 0.0) -> None:
         """Take no new job; work for `drain_s` seconds more, then turn the rest away.
 
-        A step that runs cannot be stopped: returns when it ends, or gives it up as stuck.
+        A step that runs cannot be stopped: it gets `LAST_STEP_S` more, then it is given up.
         """
         with self._changed:
             self._is_closed = True
@@ -113,7 +114,7 @@ class Scheduler(Generic[Result]):
             self._jobs.clear()
         for job in waiting:
             _turn_away(job)
-        self._thread.join(STUCK_AFTER_S)
+        self._thread.join(LAST_STEP_S)
 
     def _work(self) -> None:
         while (job := self._next()) is not None:

@@ -120,7 +120,8 @@ class LabelBank:
         on all. Without a background the scores sum to 1.
 
         `multi_label`, or one label alone: each label against the background or the midpoint,
-        whichever is the higher bar; the scores are independent of the other labels.
+        whichever is the higher bar. The scores do not share 1; they still depend on the set, whose
+        mean is taken off every vector.
 
         Args:
             segment_vectors: float32 [segments, dim], of length 1; a label counts where it is

@@ -17,7 +17,7 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # A score may differ in its last digits from CPU to CPU, and so may a bar and a duration.
 VARYING = (
     (re.compile(r"\d+\.\d+"), "N"),
-    (re.compile(r"█+"), "BAR"),
+    (re.compile(r" *█+"), ""),
     (re.compile(r"[ \t]+"), " "),
     (re.compile(r" $", re.MULTILINE), ""),
 )

@@ -24,7 +24,7 @@ from tests.e2e.talk import CANARY, PATIENCE_S, TOKEN, ask, post
 TEXT = "play some jazz"
 LABELS = ["music", "the weather"]
 QUESTIONS = Path(__file__).with_name("hub_questions.py")
-NEW_HUB = os.environ.get("INTENTD_TEST_HUB", "")
+NEW_HUB = os.environ.get("TEST_HUB", "")
 
 
 def elements(daemon: Daemon, text: str, **fields: Any) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def test_old_hub_client_shows_what_is_wrong(old_hub: Any) -> None:
         old_hub.text_classification(" ")
 
 
-@pytest.mark.skipif(not NEW_HUB, reason="INTENTD_TEST_HUB names no directory with huggingface_hub")
+@pytest.mark.skipif(not NEW_HUB, reason="TEST_HUB names no directory with huggingface_hub")
 def test_new_hub_client(daemon: Daemon) -> None:
     """From 1.2 on it reads a list of elements, over its own HTTP library, sync and async."""
     env = clean_environment(daemon.socket.parent)

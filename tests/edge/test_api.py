@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from edge.api import create_app
+from edge.asgi import Message
 from edge.errors import Overloaded
-from edge.limits import Message
 from edge.metrics import Metrics
 from edge.service import Service
 

@@ -93,9 +93,9 @@ def node() -> str:
 
 def hub_directory() -> str:
     """Where `make test` puts the newest Hugging Face client; skips where it did not."""
-    directory = os.environ.get("INTENTD_TEST_HUB", "")
+    directory = os.environ.get("TEST_HUB", "")
     if not (Path(directory) / HUB).is_dir() or not directory:
-        pytest.skip("INTENTD_TEST_HUB names no directory with huggingface_hub 2; `make test` does")
+        pytest.skip("TEST_HUB names no directory with huggingface_hub 2; `make test` does")
     return str(Path(directory).absolute())
 
 

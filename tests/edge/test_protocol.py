@@ -25,12 +25,11 @@ import uvicorn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.limits import BodyLimit, Receive, Scope, Send
+from edge.asgi import Receive, Scope, Send
 from edge.protocol import ConnectionLimits, Peer, peer_of, server_config
 
 PATIENCE_S = 10.0  # how long a test waits for what must happen; nothing is asserted about less
 SHORT_S = 0.3
-MAX_BODY_BYTES = 100_000
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 LIMITS = ConnectionLimits(
@@ -85,7 +84,7 @@ class Complaints(logging.Handler):
 @contextmanager
 def serving(limits: ConnectionLimits = LIMITS, drain_timeout_s: float = 5) -> Iterator[Served]:
     """Serve until the end of the block; then it must stop, having complained about nothing."""
-    config = server_config(BodyLimit(demo, MAX_BODY_BYTES), limits, drain_timeout_s)
+    config = server_config(demo, limits, drain_timeout_s)
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="pr") as directory:
         served = Served(Path(directory) / "s", uvicorn.Server(config))
         with socket.socket(socket.AF_UNIX) as listening:
@@ -490,37 +489,6 @@ def test_garbage_after_a_pipelined_request_is_refused_after_its_answer(patient: 
     answer = patient.talk(GET + b"GARBAGE\x00\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert problem_of(answer)["code"] == "malformed_request"
-
-
-def test_declared_body_over_the_limit_is_refused_unread(patient: Served) -> None:
-    """The Content-Length alone decides; a client that waits for "100 Continue" sends nothing."""
-    answer = patient.talk(
-        POST + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % (MAX_BODY_BYTES + 1)
-    )
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert problem_of(answer)["code"] == "body_too_large"
-
-
-def test_body_at_the_limit_is_read(patient: Served) -> None:
-    """The limit itself is allowed, declared or chunked."""
-    body = b"a" * MAX_BODY_BYTES
-    with patient.connect() as client:
-        client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        assert read_answer(client)["read"] == MAX_BODY_BYTES
-        chunk = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
-        client.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)
-        assert read_answer(client)["read"] == MAX_BODY_BYTES
-
-
-def test_chunked_body_over_the_limit_is_refused_while_it_comes(patient: Served) -> None:
-    """Without a Content-Length, what arrives is counted; the rest is not waited for."""
-    chunk = b"%x\r\n" % 50_000 + b"a" * 50_000 + b"\r\n"
-    with patient.connect() as client:
-        client.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
-        with suppress(BrokenPipeError, ConnectionResetError):
-            for _ in range(3):
-                client.sendall(chunk)
-        assert problem_of(read_to_end(client))["code"] == "body_too_large"
 
 
 def test_body_longer_than_declared_is_not_read_as_part_of_it(patient: Served) -> None:
