@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from edge.bundle import read_bundle
 from edge.labels import LabelSet
 from edge.predictor import Predictor
 from tests.models import INTENTS, SHARED, TinyModel, build, missing
+
+# A busy machine is no reason to fail; and what a change is judged by draws the same examples twice.
+hypothesis_settings.register_profile(
+    "intentd",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
+hypothesis_settings.load_profile("intentd")
 
 
 @pytest.fixture(scope="session")

@@ -28,13 +28,12 @@ intentd classify --local --json "find the invoice from May" | grep -q '"label"'
 intentd serve --socket "$work/s/api.sock" >"$work/serve.log" 2>&1 &
 daemon=$!
 tries=0
-until curl --silent --fail --unix-socket "$work/s/api.sock" http://intentd/readyz >/dev/null; do
+until intentd status --socket "$work/s/api.sock" >/dev/null 2>&1; do
   tries=$((tries + 1))
   [ "$tries" -lt 150 ] || { cat "$work/serve.log" >&2; kill "$daemon"; exit 1; }
   sleep 0.2
 done
-curl --silent --fail --unix-socket "$work/s/api.sock" http://intentd/v1/classify \
-  -d '{"text": "find the invoice from May"}' | grep -q SEARCH_ONLY
+intentd classify --socket "$work/s/api.sock" "find the invoice from May" | grep -q SEARCH_ONLY
 kill "$daemon"
 wait "$daemon"
 
