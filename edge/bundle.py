@@ -26,6 +26,7 @@ __all__ = [
     "MANIFEST",
     "MODEL",
     "SELFTEST",
+    "SIGNATURE",
     "STARTER",
     "TOKENIZER",
     "Bundle",
@@ -35,7 +36,9 @@ __all__ = [
     "Quantization",
     "SelfTestCase",
     "Source",
+    "Target",
     "Task",
+    "canonical_manifest",
     "manifest_digest",
     "read_bundle",
     "seal_bundle",
@@ -72,6 +75,20 @@ class Task(StrEnum):
         return {"zero-shot-nli": "A", "sequence-classification": "B"}.get(self.value, "starter")
 
 
+class Target(StrEnum):
+    """The instruction set that a bundle's int8 weights were packed for; it was measured there.
+
+    Each runs everywhere, with the same sums: where signed 8-bit weights would overflow, the runtime
+    takes slower products (`edge.runtime`). A name that is not listed here is turned away.
+    """
+
+    ANY = "any"
+    AVX2 = "avx2"
+    AVX512 = "avx512"
+    AVX512_VNNI = "avx512_vnni"
+    ARM64 = "arm64"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -98,8 +115,8 @@ class Quantization(_Record):
 
     recipe: str
     """`fp32`, `int8-dynamic`, …"""
-    target: str = "any"
-    """Instruction set it was packed for: `any`, `avx2`, `avx512`, `avx512_vnni`, `arm64`."""
+    target: str = Target.ANY.value
+    """One of `Target`; kept as text, so that a later one is told from a damaged manifest."""
     batch_invariant: bool
     """Whether a row's scores are independent of its batch-mates (false for dynamic int8)."""
     parity: dict[str, float] = {}
@@ -233,9 +250,10 @@ def read_bundle(path: Path) -> Bundle:
 
     Raises:
         BundleCorrupt: Something is missing, changed or unreadable.
-        BundleIncompatible: The manifest is of a schema that this program does not know.
+        BundleIncompatible: The manifest is of a schema, or for a CPU, that is not known here.
     """
     manifest = _read_manifest(path / MANIFEST)
+    _check_target(path / MANIFEST, manifest.quantization.target)
     _check_names(path / MANIFEST, manifest.files)
     for name, entry in manifest.files.items():
         _check_file(path / name, entry)
@@ -271,11 +289,15 @@ def seal_bundle(path: Path, manifest: Manifest) -> Bundle:
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """sha256 (hex) of the canonical form: sorted keys, no white space, ASCII."""
-    canonical = json.dumps(
+    """sha256 (hex) of the canonical form."""
+    return hashlib.sha256(canonical_manifest(manifest)).hexdigest()
+
+
+def canonical_manifest(manifest: Manifest) -> bytes:
+    """What is hashed and signed: JSON with sorted keys, no white space, ASCII."""
+    return json.dumps(
         manifest.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True
-    )
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    ).encode()
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -304,6 +326,15 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate(data)
     except ValidationError as error:
         raise BundleCorrupt(f"{path}: {_first_problem(error)}; build the bundle again") from error
+
+
+def _check_target(path: Path, target: str) -> None:
+    """Refuse int8 for instructions that this program has no proof of running exactly."""
+    if target not in [known.value for known in Target]:
+        raise BundleIncompatible(
+            f"{path}: expected a bundle for one of {', '.join(Target)}, found one for "
+            f"{target[:MAX_SHOWN_CHARS]}; build it again with --target any, or update intentd"
+        )
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from edge.bundle import STARTER
 from edge.labels import DEFAULT_INTENTS
+from export.cli_build import build
+from export.cli_sign import keygen, sign
 
 __all__ = ["main"]
 
@@ -24,6 +27,10 @@ IntentsOption = Annotated[
     Path, typer.Option("--intents", help="The label set (intents.toml).", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+for command in (build, keygen, sign):
+    app.command()(command)
 
 
 @app.command()
@@ -50,6 +57,9 @@ def starter(
 @app.command()
 def verify(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")] = STARTER,
+    key: Annotated[
+        Path | None, typer.Option(help="Public key: also demand its signature.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a bundle's files, load it as the device does, and run its self-test.
@@ -61,6 +71,10 @@ def verify(
     from edge.predictor import Predictor
 
     found = read_bundle(bundle)
+    if key is not None:
+        from export.sign import check_signature
+
+        check_signature(found, key)
     result = Predictor(found, read_label_set(DEFAULT_INTENTS)).self_test()
     report = {
         "digest": found.digest,
@@ -68,6 +82,7 @@ def verify(
         "agreeing": result.agreeing,
         "max_score_delta": round(result.max_score_delta, 4),
         "tolerance": result.tolerance,
+        "signature": "valid" if key else "not asked for",
         "passed": result.passed,
     }
     _print(report, as_json)
@@ -127,13 +142,27 @@ def _print(report: dict[str, object], as_json: bool) -> None:
 def main() -> None:
     """Entry point: turns the errors raised on purpose into a message and an exit code."""
     from edge.errors import EdgeError
-    from export.errors import ExportError
+    from export.errors import ExportError, OutputFailed
 
+    # Ended from outside, a build must clean up as well: an exception unwinds, a signal does not.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         app()
     except (EdgeError, ExportError) as error:
         typer.echo(f"intentd-export: {error}", err=True)
         raise SystemExit(error.exit_code) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(
+            f"intentd-export: {place}expected to read and write there, but {error.strerror}; make "
+            "room or mend it, or choose another --out or --work-dir; what was there is as it was",
+            err=True,
+        )
+        raise SystemExit(OutputFailed.exit_code) from error
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

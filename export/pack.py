@@ -15,12 +15,19 @@ from edge.bundle import Bundle, Manifest, read_bundle, seal_bundle
 
 __all__ = ["pack_bundle"]
 
+COPY_BYTES = 1 << 20
 
-def pack_bundle(out: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+
+def pack_bundle(out: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
     """Write a bundle to `out`, replacing the one that is there.
 
     Until the new bundle is whole and verified, `out` is not touched. A reader sees the old
     bundle, the new one, or for the instant between two renames none; never a mixture.
+
+    Args:
+        out: The bundle's directory.
+        manifest: Sealed here: hashes and sizes are filled in.
+        files: By name, as bytes, or as a file that is copied.
 
     Raises:
         BundleCorrupt: The files do not make a bundle.
@@ -38,9 +45,13 @@ def pack_bundle(out: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Bu
     return read_bundle(out)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes | Path) -> None:
     with path.open("wb") as file:
-        file.write(data)
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            with data.open("rb") as original:
+                shutil.copyfileobj(original, file, COPY_BYTES)
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,16 +1,22 @@
-"""The starter's recipe: every choice that makes the bundle, frozen, with its reason."""
+"""Every choice that makes a bundle, frozen, with its reason: a build's, and the starter's."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
-from edge.bundle import Metric
+from edge.bundle import Metric, Target
 from edge.similarity import SimilarityParams
+from export.gate import Gate
 
-__all__ = ["StarterRecipe", "created_utc"]
+__all__ = ["AUTO", "LENGTHS", "BuildOptions", "Limits", "StarterRecipe", "created_utc"]
+
+AUTO = "auto"
+LENGTHS = (40, 256)
+"""Tokens a row at which candidates are timed: a request, and a request with its passage."""
 
 # Fixed, so that the same weights give the same bundle on any day; SOURCE_DATE_EPOCH overrules it.
 RECIPE_EPOCH_S = 1_795_305_600  # 2026-11-22T00:00:00Z
@@ -52,6 +58,43 @@ class StarterRecipe:
     def similarity(self) -> dict[str, float]:
         """The scoring scalars, as the manifest carries them."""
         return asdict(SimilarityParams())
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When the search for sensitive products gives up."""
+
+    evaluations: int = 12
+    minutes: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How a bundle is built from a classifier."""
+
+    out: Path
+    """The bundle's directory; replaced in one step, and only by a bundle that passed."""
+    recipe: str = AUTO
+    """One of `export.recipes.RECIPE_NAMES`, or `auto`: the fastest that keeps the answers."""
+    fused: bool | None = None
+    """Whether attention is fused and the last layer trimmed; None means where it pays."""
+    target: Target = Target.ANY
+    """The instruction set to pack for; what it is measured on is this machine's."""
+    name: str | None = None
+    """None means the source's, in lower case."""
+    version: str = "1"
+    licence: str | None = None
+    """None means what the model card states, else `not stated`."""
+    probes: Path | None = None
+    """The caller's own texts, asked beside the built-in ones."""
+    gate: Gate = field(default_factory=Gate)
+    limits: Limits = field(default_factory=Limits)
+    work_dir: Path | None = None
+    """Where intermediates lie; None means a temporary directory beside `out`."""
+    keep: bool = False
+    """Whether the intermediates stay after success."""
+    opset: int = 18
+    """The lowest that Optimum exports these models with without a warning."""
 
 
 def created_utc(environ: Mapping[str, str] = os.environ) -> str:

@@ -29,6 +29,7 @@ from edge.bundle import (
     Quantization,
     SelfTestCase,
     Source,
+    Target,
     Task,
     manifest_digest,
     read_bundle,
@@ -329,6 +330,26 @@ def test_a_bundle_with_too_many_or_too_few_files_is_not_sealed(tmp_path: Path, s
 
 
 # The manifest's content
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_a_bundle_for_any_known_target_is_read(bundle: Bundle, target: Target) -> None:
+    """Each runs everywhere: where 8-bit weights would overflow, the runtime adapts."""
+    quantization = bundle.manifest.quantization.model_dump() | {"target": target.value}
+    edit(bundle, quantization=quantization)
+
+    assert read_bundle(bundle.path).manifest.quantization.target == target
+
+
+@pytest.mark.parametrize("target", ["avx10", "", "ANY", "x" * 10_000])
+def test_a_bundle_for_an_unknown_target_is_incompatible(bundle: Bundle, target: str) -> None:
+    """Nobody has shown that its sums are exact here."""
+    quantization = bundle.manifest.quantization.model_dump() | {"target": target}
+    edit(bundle, quantization=quantization)
+
+    with pytest.raises(BundleIncompatible, match="--target any") as caught:
+        read_bundle(bundle.path)
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("found", [2, 0, None, "1", [], 10**30, "x" * 10_000])

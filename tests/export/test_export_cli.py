@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
+from export import cli
 from tests.models import TinyModel
 
 
@@ -19,13 +21,27 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
-@pytest.mark.parametrize("command", ["starter", "verify", "evaluate"])
+COMMANDS = ("build", "keygen", "sign", "starter", "verify", "evaluate")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     """Nobody needs the source to use it."""
     result = run(command, "--help")
 
     assert result.returncode == 0
     assert f"Example: intentd-export {command}" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["build", "keygen", "sign", "verify"])
+def test_every_option_of_a_build_is_documented(command: str) -> None:
+    """On the page that says how to make a bundle; the help alone shows no example of use."""
+    page = (Path(__file__).parents[2] / "docs" / "export.md").read_text("utf-8")
+    found = typer.main.get_command(cli.app).commands[command]  # type: ignore[attr-defined]  # a group
+    options = {name for option in found.params for name in option.opts if name.startswith("--")}
+
+    assert f"intentd-export {command}" in page
+    assert {name for name in options - {"--json", "--help"} if f"{name}" not in page} == set()
 
 
 def test_help_needs_no_torch() -> None:

@@ -41,6 +41,16 @@ def test_bundle_is_written_and_read_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_large_file_is_copied_and_stays_where_it_was(tmp_path: Path) -> None:
+    """A graph need not pass through memory."""
+    graph = tmp_path / "graph"
+    graph.write_bytes(GRAPH)
+    bundle = pack_bundle(tmp_path / "out", manifest(), FILES | {MODEL: graph})
+
+    assert (bundle.path / MODEL).read_bytes() == graph.read_bytes() == GRAPH
+    assert bundle.digest == pack_bundle(tmp_path / "same", manifest(), FILES).digest
+
+
 def test_same_files_give_the_same_digest(tmp_path: Path) -> None:
     """The identity of a bundle is its content, not where or when it was packed."""
     one, other = (pack_bundle(tmp_path / name, manifest(), FILES) for name in ("a", "b"))
