@@ -158,6 +158,34 @@ def test_any_number_of_layers_is_fused(tmp_path: Path, layers: tuple[int, int]) 
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE, rtol=0)
 
 
+def test_roberta_is_fused_too(tmp_path: Path) -> None:
+    """Its positions are counted from the padding, and its head has no pooler."""
+    import torch
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    config = RobertaConfig(
+        vocab_size=20001, hidden_size=24, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=16, num_labels=3, max_position_embeddings=66, type_vocab_size=1,
+    )  # fmt: skip
+    model = RobertaForSequenceClassification(config)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for weights in model.parameters():
+            weights.add_(torch.randn_like(weights), alpha=0.2)
+    model.save_pretrained(tmp_path / "source")
+    path = export_classifier(tmp_path / "source", tmp_path / "onnx", opset=18)
+    architecture = Architecture.from_config(config.to_dict())
+    assert architecture is not None
+
+    fuse_file(path, tmp_path / "fused.onnx", architecture)
+
+    batch = make_batch(3, 30, 8)
+    batch["input_ids"] = np.where(batch["attention_mask"] == 1, batch["input_ids"], 1)
+    found, wanted = run(tmp_path / "fused.onnx", batch), run(path, batch)
+    assert np.ptp(wanted, axis=0).max() > 0.01
+    np.testing.assert_allclose(found, wanted, atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.parametrize(("name", "attentions"), [("nli-bart", 6), ("nli-distilbert", 2)])
 def test_every_attention_becomes_one_node(tiny: Tiny, name: str, attentions: int) -> None:
     """Nothing of the exporter's attention is left behind, and the products keep their names."""
