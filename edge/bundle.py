@@ -41,6 +41,7 @@ __all__ = [
     "canonical_manifest",
     "manifest_digest",
     "read_bundle",
+    "read_manifest",
     "seal_bundle",
 ]
 
@@ -252,13 +253,48 @@ def read_bundle(path: Path) -> Bundle:
         BundleCorrupt: Something is missing, changed or unreadable.
         BundleIncompatible: The manifest is of a schema, or for a CPU, that is not known here.
     """
-    manifest = _read_manifest(path / MANIFEST)
+    manifest = read_manifest(path)
     _check_target(path / MANIFEST, manifest.quantization.target)
     _check_names(path / MANIFEST, manifest.files)
     for name, entry in manifest.files.items():
         _check_file(path / name, entry)
     check_self_contained(path / MODEL)
     return Bundle(path=path, manifest=manifest, digest=manifest_digest(manifest))
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """What a bundle's manifest says of it; its files are not looked at.
+
+    Raises:
+        BundleCorrupt: There is none, or it cannot be read.
+        BundleIncompatible: It is of a schema that is not known here.
+    """
+    path = bundle / MANIFEST
+    try:
+        _check_regular(path)
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleCorrupt(
+                f"{path}: expected at most {MAX_MANIFEST_BYTES} bytes, found more; "
+                "this is not the manifest of a bundle"
+            )
+        data: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BundleCorrupt(
+            f"{path.parent}: expected a bundle, found no {MANIFEST} in it"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleCorrupt(f"{path}: cannot read the manifest: {error}") from error
+    found = data.get("schema_version") if isinstance(data, dict) else None
+    if found != SCHEMA_VERSION:
+        raise BundleIncompatible(
+            f"{path}: this intentd reads bundles of schema_version {SCHEMA_VERSION}, "
+            f"found {repr(found)[:MAX_SHOWN_CHARS]}; "
+            "build the bundle with the matching intentd-export, or update intentd"
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        raise BundleCorrupt(f"{path}: {_first_problem(error)}; build the bundle again") from error
 
 
 def seal_bundle(path: Path, manifest: Manifest) -> Bundle:
@@ -298,34 +334,6 @@ def canonical_manifest(manifest: Manifest) -> bytes:
     return json.dumps(
         manifest.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True
     ).encode()
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        _check_regular(path)
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleCorrupt(
-                f"{path}: expected at most {MAX_MANIFEST_BYTES} bytes, found more; "
-                "this is not the manifest of a bundle"
-            )
-        data: Any = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise BundleCorrupt(
-            f"{path.parent}: expected a bundle, found no {MANIFEST} in it"
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleCorrupt(f"{path}: cannot read the manifest: {error}") from error
-    found = data.get("schema_version") if isinstance(data, dict) else None
-    if found != SCHEMA_VERSION:
-        raise BundleIncompatible(
-            f"{path}: this intentd reads bundles of schema_version {SCHEMA_VERSION}, "
-            f"found {repr(found)[:MAX_SHOWN_CHARS]}; "
-            "build the bundle with the matching intentd-export, or update intentd"
-        )
-    try:
-        return Manifest.model_validate(data)
-    except ValidationError as error:
-        raise BundleCorrupt(f"{path}: {_first_problem(error)}; build the bundle again") from error
 
 
 def _check_target(path: Path, target: str) -> None:

@@ -1,27 +1,27 @@
-"""Signs a bundle's manifest, and checks a signature: who built it, beside what is in it.
+"""Signs a bundle's manifest: who built it, beside what is in it.
 
-Ed25519 over the canonical manifest, which hashes every file. The only file that imports
-cryptography. It keeps no keys: they are the caller's files.
+Ed25519 over the canonical manifest, which hashes every file. Signatures are checked by the edge's
+own code (`edge.models.trust`). It keeps no keys: they are the caller's files.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.bundle import SIGNATURE, Bundle, canonical_manifest
+from edge.errors import BundleCorrupt, InvalidSettings
+from edge.models import trust
+from edge.models.trust import CONTEXT
 from export.errors import OutputFailed, SignatureInvalid, SourceInvalid
 
 __all__ = ["check_signature", "make_keys", "sign_bundle"]
 
-CONTEXT = b"intentd bundle manifest 1\n"
-"""Goes before what is signed, so that a signature made for something else is none for a bundle."""
 PRIVATE_MODE = 0o600
 MAX_KEY_BYTES = 10_000
 
@@ -77,46 +77,27 @@ def sign_bundle(bundle: Bundle, private_key: Path) -> Path:
 
 
 def check_signature(bundle: Bundle, public_key: Path) -> None:
-    """Check that whoever holds the key has signed this very manifest.
+    """Check that whoever holds the key has signed this very manifest, as the edge checks it.
 
     Raises:
         SignatureInvalid: No signature, or not this key's over this manifest.
         SourceInvalid: The key cannot be used.
     """
-    key = _load_public(public_key)
-    path = bundle.path / SIGNATURE
     try:
-        signature = base64.b64decode(path.read_bytes().strip(), validate=True)
-        key.verify(signature, CONTEXT + canonical_manifest(bundle.manifest))
-    except FileNotFoundError as error:
-        raise SignatureInvalid(
-            f"{bundle.path}: expected {SIGNATURE}, found none; sign the bundle with "
-            "intentd-export sign, or ask its maker for the signed one"
-        ) from error
-    except (InvalidSignature, binascii.Error, OSError) as error:
-        raise SignatureInvalid(
-            f"{path}: expected a signature of {public_key} over this manifest, found another; "
-            "do not serve this bundle: get it again from its maker"
-        ) from error
+        trust.check_signature(bundle.path, bundle.manifest, [trust.read_public_key(public_key)])
+    except InvalidSettings as error:
+        raise SourceInvalid(str(error)) from error
+    except BundleCorrupt as error:
+        raise SignatureInvalid(str(error)) from error
 
 
 def _load_private(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(_read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _bad_key(path, "private") from error
+        raise _bad_key(path) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise _bad_key(path, "private")
-    return key
-
-
-def _load_public(path: Path) -> Ed25519PublicKey:
-    try:
-        key = serialization.load_pem_public_key(_read(path))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise _bad_key(path, "public") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise _bad_key(path, "public")
+        raise _bad_key(path)
     return key
 
 
@@ -128,8 +109,8 @@ def _read(path: Path) -> bytes:
         raise SourceInvalid(f"{path}: expected a key, cannot read it: {error.strerror}") from error
 
 
-def _bad_key(path: Path, kind: str) -> SourceInvalid:
+def _bad_key(path: Path) -> SourceInvalid:
     return SourceInvalid(
-        f"{path}: expected an Ed25519 {kind} key in PEM, found something else; "
+        f"{path}: expected an Ed25519 private key in PEM, found something else; "
         "make one with intentd-export keygen"
     )
