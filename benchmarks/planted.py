@@ -2,7 +2,7 @@
 
 None may be. What lies on disk is compared with a fresh PyTorch model, not with what the build said.
 
-    python -m benchmarks.planted --seeds 20
+    python -m benchmarks.planted --seeds 10
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BOUND = Gate().max_delta
 def main() -> None:
     """Build one of each kind for every seed, naive int8 and the automatic choice."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=10, help="of each kind; 10 make 20 models")
     options = parser.parse_args()
     print(describe_machine())
     print("| model | seed | int8 alone | auto | max \\|Δscore\\| on disk |")

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge.bundle import CARD, MODEL, SELFTEST, TOKENIZER, Bundle, Manifest, Task
-from edge.labels import LabelSet
 from edge.predictor import Predictor
 from edge.tokens import TextTokenizer
 from export.card import write_card
@@ -96,11 +95,12 @@ class _Build:
 
     def _convert(self, bench: Workbench, answers: list[Answer]) -> tuple[float, bool]:
         """The fp32 graphs; returns the largest |Δlogit|, and whether there is a fused one."""
-        self.reporter.note("converting …")
         exported = self.work / "exported"
-        original = export_classifier(self.checkpoint.path, exported, self.options.opset)
+        with self.reporter.step("converting"):
+            original = export_classifier(self.checkpoint.path, exported, self.options.opset)
+            graph = bench.prepare(original)
         asked = self.reporter.track("comparing fp32 ONNX with PyTorch", answers)
-        logit_delta = check_conversion(bench.prepare(original), asked, bench.pad_id)
+        logit_delta = check_conversion(graph, asked, bench.pad_id)
         fused = self._fuse(bench, original, answers)
         shutil.rmtree(exported)
         return max(logit_delta, fused or 0.0), fused is not None
@@ -116,7 +116,8 @@ class _Build:
                     "--fuse: expected an architecture that fusions are known for, found "
                     f"{self.traits.architecture}; build with --no-fuse"
                 )
-            graph = bench.prepare(original, architecture)
+            with self.reporter.step("fusing"):
+                graph = bench.prepare(original, architecture)
             asked = self.reporter.track("comparing fused ONNX with PyTorch", answers)
             return check_conversion(graph, asked, bench.pad_id)
         except (ConversionFailed, ParityFailed) as error:
@@ -134,7 +135,7 @@ class _Build:
         ]
         compare = fused and options.fused is None
         choice = choose(
-            bench, recipes, options.gate, options.limits, self.reporter.track, compare=compare
+            bench, recipes, options.gate, options.limits, self.reporter, compare=compare
         )
         self.reporter.table(choice.tried, options.gate)
         if choice.taken is None:
@@ -144,9 +145,16 @@ class _Build:
     def _pack(
         self, bench: Workbench, taken: Measurement, logit_delta: float, answers: list[Answer]
     ) -> Bundle:
-        candidate = bench.make(taken.recipe)
         cases = self_test(self.traits, answers, self.options.gate)
-        self._check_self_test(candidate, cases)
+        with self.reporter.step(f"packing {taken.recipe.title}"):
+            candidate = bench.make(taken.recipe)
+            (candidate.path / SELFTEST).write_bytes(cases)
+            _check_self_test(bench.open(candidate))
+            return self._write(candidate, cases, taken, logit_delta)
+
+    def _write(
+        self, candidate: Bundle, cases: bytes, taken: Measurement, logit_delta: float
+    ) -> Bundle:
         manifest = _with_parity(candidate.manifest, parity(taken.agreement, logit_delta))
         card = write_card(manifest, notes(self.traits, taken, self.options.gate))
         files: dict[str, bytes | Path] = {
@@ -157,16 +165,16 @@ class _Build:
         }
         return pack_bundle(self.options.out, manifest, files)
 
-    def _check_self_test(self, candidate: Bundle, cases: bytes) -> None:
-        """What every device will do before it serves the bundle."""
-        (candidate.path / SELFTEST).write_bytes(cases)
-        result = Predictor(candidate, LabelSet.from_names(self.traits.labels)).self_test()
-        if not result.passed:
-            raise ParityFailed(
-                f"expected all {result.cases} self-test cases to keep their label within "
-                f"{result.tolerance:g}, found {result.agreeing} and a largest |Δscore| of "
-                f"{result.max_score_delta:.4f}; nothing was packed; try --recipe fp32"
-            )
+
+def _check_self_test(predictor: Predictor) -> None:
+    """What every device will do before it serves the bundle."""
+    result = predictor.self_test()
+    if not result.passed:
+        raise ParityFailed(
+            f"expected all {result.cases} self-test cases to keep their label within "
+            f"{result.tolerance:g}, found {result.agreeing} and a largest |Δscore| of "
+            f"{result.max_score_delta:.4f}; nothing was packed; try --recipe fp32"
+        )
 
 
 def _with_parity(manifest: Manifest, found: dict[str, float]) -> Manifest:

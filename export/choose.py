@@ -6,13 +6,14 @@ was; only between a recipe and its fused twin do the times decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from export.gate import Gate
 from export.measure import Measurement, Workbench
 from export.recipes import Recipe
-from export.reference import Answer
+from export.report import Reporter
 from export.search import find_fewest
 from export.settings import Limits
 
@@ -20,8 +21,6 @@ __all__ = ["Choice", "choose", "refusal"]
 
 MIN_GAIN = 0.2
 MIN_TIMED_MS = 5.0  # below it, other programs decide what is faster
-
-Track = Callable[[str, Iterable[Answer]], Iterable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def choose(
     recipes: Sequence[Recipe],
     gate: Gate,
     limits: Limits,
-    track: Track,
+    reporter: Reporter,
     *,
     compare: bool = False,
 ) -> Choice:
@@ -50,18 +49,25 @@ def choose(
         recipes: In order of speed; a single one is a demand.
         gate: What must be kept.
         limits: For the search.
-        track: Shows progress under a name.
+        reporter: Shows progress, and what the search may cost before it starts.
         compare: Whether the recipe that passed is also measured without fusions, and taken so if
             it is a fifth faster at both lengths; less than that may be noise.
     """
     tried: list[Measurement] = []
+    trial_s = 0.0
 
     def measure(recipe: Recipe) -> Measurement:
-        return bench.measure(recipe, lambda answers: track(_title(recipe), answers))
+        nonlocal trial_s
+        started = time.monotonic()
+        found = bench.measure(recipe, reporter)
+        trial_s = max(trial_s, time.monotonic() - started)
+        return found
 
     for recipe in recipes:
         if recipe.search:
-            groups = bench.observe(recipe).groups(recipe)
+            with reporter.step("ranking products"):
+                groups = bench.observe(recipe).groups(recipe)
+            reporter.note(_cost(limits, trial_s))
             tried += find_fewest(recipe, groups, gate, measure, limits)
         else:
             tried.append(measure(recipe))
@@ -74,9 +80,14 @@ def choose(
     return Choice(None, tuple(tried))
 
 
-def _title(recipe: Recipe) -> str:
-    excluded = f", {len(recipe.excluded)} in fp32" if recipe.excluded else ""
-    return f"{recipe.name}{excluded}{'' if recipe.fused else ', not fused'}"
+def _cost(limits: Limits, trial_s: float) -> str:
+    """What the search may take; by the longest trial so far, if one was made."""
+    plural = "s" * (limits.evaluations > 1)
+    each = f" of about {trial_s:.0f} s" if trial_s >= 1 else ""
+    return (
+        f"searching: at most {limits.evaluations} trial{plural}{each}, none begun after "
+        f"{limits.minutes:g} minutes (--evaluations, --minutes)"
+    )
 
 
 def _faster(fused: Measurement, plain: Measurement, gate: Gate) -> Measurement:

@@ -21,7 +21,12 @@ DEFAULT_MODEL = "facebook/bart-large-mnli"
 
 def build(
     out: Annotated[Path, typer.Option(help="The bundle's directory; replaced.")],
-    source: Annotated[str, typer.Argument(help="Hugging Face id, or a directory.")] = DEFAULT_MODEL,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help=f"Hugging Face id, or a directory; {DEFAULT_MODEL} if not given, for phase a."
+        ),
+    ] = None,
     phase: Annotated[
         Phase, typer.Option(help="a: an NLI model for any labels; b: a classifier with its own.")
     ] = Phase.A,
@@ -83,6 +88,12 @@ def build(
             f"expected auto or one of {', '.join(RECIPE_NAMES)}, found {recipe}",
             param_hint="--recipe",
         )
+    if source is None and phase is Phase.B:
+        raise typer.BadParameter(
+            "expected the directory that the training wrote, or an id on the hub, found none: "
+            "a classifier has labels of its own, so there is no default",
+            param_hint="SOURCE",
+        )
     from export.examine import examine
     from export.hub import open_source
     from export.report import Reporter
@@ -102,7 +113,7 @@ def build(
         keep=keep,
     )
     reporter = Reporter()
-    checkpoint = open_source(source, revision)
+    checkpoint = open_source(source or DEFAULT_MODEL, revision)
     traits = examine(checkpoint, phase, template)
     reporter.facts({"source": checkpoint.name, "revision": checkpoint.revision} | traits.facts())
     from export.build import build_bundle

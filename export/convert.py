@@ -20,13 +20,14 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from transformers.utils import logging as transformers_logging
 
 from edge.tokens import Row, TextTokenizer
-from export.errors import ConversionFailed, SourceInvalid
+from export.errors import ConversionFailed, ExportError, OutputFailed, SourceInvalid
 
 __all__ = ["TorchClassifier", "TorchEncoder", "export_classifier", "export_encoder"]
 
 Vector = npt.NDArray[np.float32]
 
 ATTEMPTS = 5
+RUST_OS_ERROR = "(os error "
 
 
 class TorchEncoder:
@@ -140,6 +141,7 @@ def export_classifier(source: Path, out: Path, opset: int) -> Path:
 
     Raises:
         ConversionFailed: Optimum wrote no graph.
+        OutputFailed: The disk is full.
     """
     for seed in range(ATTEMPTS):
         try:
@@ -154,18 +156,30 @@ def export_classifier(source: Path, out: Path, opset: int) -> Path:
                     trust_remote_code=False,
                     do_validation=False,
                 )
-        except ValueError as error:
+        except OSError:
+            raise
+        except Exception as error:  # the libraries raise whatever their parts do
             if "<eos>" in str(error) and seed + 1 < ATTEMPTS:
                 continue
-            raise ConversionFailed(
-                f"{source}: expected Optimum to convert the model, but {_first_line(error)}; "
-                "choose an architecture that optimum-onnx supports"
-            ) from error
+            raise _explain(error, source, out) from error
         break
     model = out / "model.onnx"
     if not model.is_file():
         raise ConversionFailed(f"{source}: expected Optimum to write {model}, found nothing there")
     return model
+
+
+def _explain(error: Exception, source: Path, out: Path) -> ExportError:
+    """Parts in Rust raise a bare `Exception` where the disk refuses."""
+    if RUST_OS_ERROR in str(error):
+        return OutputFailed(
+            f"{out}: expected to write there, but {_first_line(error)}; make room, or give another "
+            "place by --work-dir; nothing was packed"
+        )
+    return ConversionFailed(
+        f"{source}: expected Optimum to convert the model, but {_first_line(error)}; "
+        "choose an architecture that optimum-onnx supports"
+    )
 
 
 @contextmanager

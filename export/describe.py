@@ -71,6 +71,7 @@ def parity(agreement: Agreement, logit_delta: float) -> dict[str, float]:
     """Rounded so that the last bits of another machine's fp32 do not change the bundle."""
     return {
         "label_agreement": round(agreement.label_agreement, 3),
+        "label_agreement_ties_too": round(agreement.plain_agreement, 3),
         "max_abs_score_delta": round(agreement.max_delta, 3),
         "mean_abs_score_delta": round(agreement.mean_delta, 4),
         "cases": float(agreement.cases),

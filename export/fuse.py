@@ -1,6 +1,6 @@
 """Makes an exported fp32 graph faster without changing what it computes.
 
-It quantises nothing, and judges nothing: `export.parity` proves on real texts that the answers
+It quantises nothing, and judges nothing: `export.reference` proves on real texts that the answers
 stayed. What is not found exactly as expected is an error, never a graph that is half fused.
 """
 

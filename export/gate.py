@@ -15,15 +15,15 @@ __all__ = ["Agreement", "Gate", "compare", "lead"]
 
 Scores = npt.NDArray[np.float64]
 
-MIN_DECIDED = 16
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """How one model's answers differ from another's, over the same cases."""
 
     label_agreement: float
-    """Share in [0, 1] of the decided cases with the same best label."""
+    """Share in [0, 1] of the decided cases with the same best label; what the gate asks for."""
+    plain_agreement: float
+    """Share in [0, 1] of all cases with the same best label, ties included."""
     max_delta: float
     """Largest |Δscore| over all cases and labels."""
     mean_delta: float
@@ -56,8 +56,8 @@ def compare(reference: Sequence[Scores], candidate: Sequence[Scores], tie: float
     """Compare case by case; both hold the same cases in the same order, at least one.
 
     A case whose best label leads by less than `tie` in the reference is undecided: a difference
-    that the gate allows may turn it, so it counts in |Δscore| only. If fewer than 16 are decided,
-    the model tells hardly anything apart, and then every case counts.
+    that the gate allows may turn it, so it counts in |Δscore| only. Of a model that seldom leads by
+    as much, the half with the larger leads counts, so that no model passes on a handful of cases.
 
     Args:
         reference: float64 [labels] a case.
@@ -65,16 +65,17 @@ def compare(reference: Sequence[Scores], candidate: Sequence[Scores], tie: float
         tie: In score.
     """
     pairs = list(zip(reference, candidate, strict=True))
-    decided = [(a, b) for a, b in pairs if lead(a) >= tie]
-    counted = decided if len(decided) >= MIN_DECIDED else pairs
-    agreeing = sum(_best(a) == _best(b) for a, b in counted)
+    clear = min(tie, float(np.median([lead(a) for a in reference])))
+    same = [_best(a) == _best(b) for a, b in pairs]
+    decided = [agrees for (a, _), agrees in zip(pairs, same, strict=True) if lead(a) >= clear]
     deltas = np.concatenate([np.abs(a - b) for a, b in pairs])
     return Agreement(
-        label_agreement=agreeing / len(counted),
+        label_agreement=sum(decided) / len(decided),
+        plain_agreement=sum(same) / len(same),
         max_delta=float(deltas.max()),
         mean_delta=float(deltas.mean()),
         cases=len(pairs),
-        decided=len(counted),
+        decided=len(decided),
     )
 
 

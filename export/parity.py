@@ -1,4 +1,7 @@
-"""The gate between fp32 and int8: measures how far the answers moved, and refuses too far."""
+"""The starter's gate: how far int8 moved its embeddings and answers; it refuses too far.
+
+What is a classifier, with scores of its own, is judged by `export.gate`.
+"""
 
 from __future__ import annotations
 

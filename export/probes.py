@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.bundle import Task
+from edge.errors import InvalidRequest
+from edge.labels import LabelSet
+from edge.text import check_text
 from export.errors import SourceInvalid
 from export.probe_texts import PROBES, SELF_TESTS
 
@@ -61,10 +64,22 @@ def read_probes(path: Path) -> list[Probe]:
         try:
             row = json.loads(line)
             labels = tuple(str(label) for label in row.get("labels", ()))
-            probes.append(Probe(str(row["text"]), labels))
+            probes.append(Probe(_usable(str(row["text"]), labels), labels))
+        except InvalidRequest as error:
+            raise SourceInvalid(
+                f"{path}:{number}: as a request it would be refused: {error}"
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceInvalid(
                 f"{path}:{number}: expected an object with text, and labels for an NLI model, "
                 f"found something else ({type(error).__name__}: {error})"
             ) from error
     return probes
+
+
+def _usable(text: str, labels: tuple[str, ...]) -> str:
+    """The text; what a device would refuse is refused now and not after an hour."""
+    check_text(text)
+    if labels:
+        LabelSet.from_names(labels)
+    return text

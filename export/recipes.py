@@ -52,6 +52,12 @@ class Recipe:
         """Whether a row's scores are independent of its batch-mates, up to rounding."""
         return self.weights is not Weights.INT8
 
+    @property
+    def title(self) -> str:
+        """For people who watch a build."""
+        excluded = f", {len(self.excluded)} in fp32" if self.excluded else ""
+        return f"{self.name}{excluded}{'' if self.fused else ', not fused'}"
+
     def describe(self) -> str:
         """For the manifest and people: everything that sets it apart."""
         if self.weights is Weights.FP32:
@@ -62,7 +68,8 @@ class Recipe:
             parts = ["per-channel", f"{self.bits}-bit {'signed' if self.signed else 'unsigned'}"]
         parts += ["smoothed"] * self.smooth + ["fused"] * self.fused
         parts += ["int8 embeddings"] * self.int8_embeddings
-        parts += [f"{len(self.excluded)} products in fp32"] * bool(self.excluded)
+        if count := len(self.excluded):
+            parts.append(f"{count} product{'s' * (count > 1)} in fp32")
         return ", ".join([self.name, *parts])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -35,6 +36,18 @@ class Reporter:
         """One line."""
         self._console.print(text, markup=False)
 
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """A bar that only moves, with the time, for work that does not say how far it is."""
+        if not self._console.is_terminal:
+            self.note(f"{name} …")
+            yield
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            progress.add_task(name, total=None)
+            yield
+
     def track(self, name: str, items: Iterable[T]) -> Iterator[T]:
         """Yield the items with a bar."""
         known = list(items)
@@ -66,6 +79,7 @@ HEAD = (
     "MB",
     *(f"ms at {tokens}" for tokens in LENGTHS),
     "agreement",
+    "ties too",
     "max |Δ|",
     "mean |Δ|",
     "batch-invariant",
@@ -81,6 +95,7 @@ def _cells(found: Measurement, gate: Gate) -> Iterator[str]:
     yield f"{found.short_ms:.1f}"
     yield f"{found.long_ms:.1f}"
     yield f"{agreement.label_agreement:.3f}"
+    yield f"{agreement.plain_agreement:.3f}"
     yield f"{agreement.max_delta:.4f}"
     yield f"{agreement.mean_delta:.4f}"
     yield "yes" if recipe.batch_invariant else "no"

@@ -1,7 +1,8 @@
 """A stand-in for the Hugging Face hub, on loopback: the wire format that its client really reads.
 
 Recorded from the client's own requests (huggingface_hub 0.36): a JSON description of a revision,
-then for every file a HEAD with the commit, ETag and size in its headers, and a GET.
+then for every file a HEAD with the commit, ETag and size in its headers, and a GET. Weights are
+large files: the hub answers with a redirect to its storage, and names their hash and size itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from threading import Thread
 __all__ = ["FakeHub", "serve_hub"]
 
 JSON = "application/json"
+LARGE = (".safetensors", ".bin", ".msgpack")
+STORAGE = "/storage/"
 
 
 @dataclass
@@ -37,6 +40,9 @@ class FakeHub:
         if path.startswith(f"/api/models/{self.model}/revision/"):
             return self._describe(path.rsplit("/", 1)[1])
         if path.startswith(f"/{self.model}/resolve/{self.commit}/"):
+            name = path.rsplit("/", 1)[1]
+            return self._redirect(name) if name.endswith(LARGE) else self._send(name)
+        if path.startswith(STORAGE):
             return self._send(path.rsplit("/", 1)[1])
         return 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "not found"}, b""
 
@@ -49,12 +55,22 @@ class FakeHub:
         body = {"id": self.model, "modelId": self.model, "sha": self.commit, "siblings": siblings}
         return 200, {"Content-Type": JSON}, json.dumps(body).encode()
 
+    def _redirect(self, name: str) -> tuple[int, dict[str, str], bytes]:
+        data = self.files[name]
+        headers = {
+            "Location": f"{self.url}{STORAGE}{name}",
+            "ETag": '"of-the-pointer"',
+            "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "X-Linked-Size": str(len(data)),
+            "X-Repo-Commit": self.commit,
+        }
+        return 302, headers, b""
+
     def _send(self, name: str) -> tuple[int, dict[str, str], bytes]:
         data = self.files[name]
         headers = {
             "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
             "X-Repo-Commit": self.commit,
-            "X-Linked-Size": str(len(data)),
             "Content-Type": "application/octet-stream",
         }
         return 200, headers, data

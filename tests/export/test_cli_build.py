@@ -146,6 +146,27 @@ def test_full_disk_is_an_error_and_leaves_nothing(
     assert not result.stdout.split()
 
 
+@pytest.mark.parametrize("kilobytes", [20, 100, 1000])
+def test_disk_that_fills_during_the_work_is_an_error_and_leaves_nothing(
+    tiny: Callable[[str], TinyModel], tmp_path: Path, kilobytes: int
+) -> None:
+    """There was room when the work began; whichever library then meets the end of it.
+
+    A limit on the size of a file stands for the full disk: it comes to every writer as it does.
+    """
+    command = [sys.executable, "-m", "export.cli", "build", str(tiny("intents").source)]
+    command += ["--phase", "b", "--recipe", "fp32", "--no-fuse", "--out", str(tmp_path / "out")]
+    limited = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "bash"]
+    result = subprocess.run(
+        [*limited, *command], capture_output=True, text=True, timeout=100, check=False
+    )
+
+    assert result.returncode == 3, result.stderr
+    assert "make room" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ended_build_leaves_nothing(
     planted: Sources, tmp_path: Path, number: signal.Signals
@@ -166,4 +187,36 @@ def test_ended_build_leaves_nothing(
 
     assert process.returncode == 128 + number
     assert "Traceback" not in rest
+    assert not list(tmp_path.iterdir())
+
+
+def test_build_killed_in_its_search_goes_on_where_it_was(planted: Sources, tmp_path: Path) -> None:
+    """By a power cut, say: no clean-up, and the same command makes only what was not there yet."""
+    command = [sys.executable, "-m", "export.cli", "build", str(planted("bart", 1)), "--no-fuse"]
+    command += ["--out", str(tmp_path / "out"), "--work-dir", str(tmp_path / "work")]
+    command += ["--recipe", "int8-mixed", "--max-delta", "0.01"]  # takes several trials
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    trials = []
+    for line in process.stderr:
+        trials += [line] if line.startswith("asking int8-mixed") else []
+        if len(trials) == 3:
+            break
+    process.kill()
+    process.communicate(timeout=60)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    asked = [line for line in again.stderr.splitlines(keepends=True) if line.startswith("asking")]
+
+    assert again.returncode in (0, 1), again.stderr
+    assert asked[0] == trials[2]
+    assert "asking PyTorch" not in again.stderr
+    assert "searching: at most 12 trials" in again.stderr
+
+
+def test_phase_b_has_no_default_model(tmp_path: Path) -> None:
+    """BART judges labels of a request's; as a classifier it would give its own three."""
+    result = run("build", "--phase", "b", "--out", tmp_path / "out")
+
+    assert result.returncode == 2
+    assert "directory that the training wrote" in " ".join(result.stderr.replace("│", " ").split())
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,9 @@ import pytest
 
 from export.gate import Agreement, Gate, compare, lead
 
-GOOD = Agreement(label_agreement=1, max_delta=0.05, mean_delta=0.01, cases=100, decided=90)
+GOOD = Agreement(
+    label_agreement=1, plain_agreement=0.9, max_delta=0.05, mean_delta=0.01, cases=100, decided=90
+)
 
 
 def scores(*values: float) -> npt.NDArray[np.float64]:
@@ -33,15 +35,20 @@ def test_cases_that_the_original_leaves_open_do_not_count_as_labels() -> None:
     found = compare(reference, [scores(0.9, 0.1)] * 16 + [scores(0.48, 0.52)], 0.05)
 
     assert (found.label_agreement, found.decided, found.cases) == (1, 16, 17)
+    assert found.plain_agreement == 16 / 17
     assert found.max_delta == pytest.approx(0.03)
 
 
-def test_model_that_decides_hardly_anything_is_judged_on_everything() -> None:
-    """Otherwise fifteen lucky cases would let it pass."""
-    reference = [scores(0.9, 0.1)] * 15 + [scores(0.51, 0.49)]
-    found = compare(reference, [scores(0.9, 0.1)] * 15 + [scores(0.49, 0.51)], 0.05)
+def test_half_of_the_cases_count_of_a_model_that_seldom_leads() -> None:
+    """Its scores are all near each other; a handful of clear ones must not speak for the rest."""
+    clear, near, open_ = scores(0.9, 0.1), scores(0.51, 0.49), scores(0.501, 0.499)
 
-    assert (found.label_agreement, found.decided) == (15 / 16, 16)
+    found = compare([near] * 10, [near[::-1]] + [near] * 9, 0.05)
+    assert (found.decided, found.label_agreement) == (10, 0.9)
+    found = compare([near] * 10 + [open_] * 10, [near] * 10 + [open_[::-1]] * 10, 0.05)
+    assert (found.decided, found.label_agreement, found.plain_agreement) == (10, 1, 0.5)
+    found = compare([clear] * 3 + [near] * 17, [clear] * 3 + [near[::-1]] * 17, 0.05)
+    assert (found.decided, found.label_agreement) == (20, 3 / 20)
 
 
 def test_one_label_alone_agrees_by_its_side() -> None:

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.export.checkpoints import checkpoint_files
 from tests.export.fake_hub import FakeHub, serve_hub
+from tests.models import TinyModel
 
 MODEL = "someone/some-nli"
 NEVER = ("modeling_evil.py", "pytorch_model.bin", "flax_model.msgpack", "training_args.bin")
@@ -38,6 +39,15 @@ def hub() -> Iterator[FakeHub]:
 
 def fetch(home: Path, url: str, *arguments: str, offline: bool = False) -> list[str]:
     """Open a source in a fresh process, as the library reads its endpoint when imported."""
+    result = call(home, url, "-c", CODE, *arguments, offline=offline)
+    reply: list[str] = json.loads(result.stdout)
+    return reply
+
+
+def call(
+    home: Path, url: str, *arguments: str, offline: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run Python with the stand-in for a hub, and a cache of its own."""
     environment = os.environ | {
         "HF_ENDPOINT": url,
         "HF_HOME": str(home),
@@ -46,11 +56,11 @@ def fetch(home: Path, url: str, *arguments: str, offline: bool = False) -> list[
         "no_proxy": "127.0.0.1",
     }
     result = subprocess.run(
-        [sys.executable, "-c", CODE, *arguments],
-        env=environment, capture_output=True, text=True, timeout=100, check=True,
+        [sys.executable, *arguments],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
-    reply: list[str] = json.loads(result.stdout)
-    return reply
+    assert result.returncode == 0, result.stderr
+    return result
 
 
 def test_model_is_fetched_at_a_commit_and_nothing_that_could_run(
@@ -72,6 +82,24 @@ def test_fetched_model_opens_offline_with_the_same_revision(hub: FakeHub, tmp_pa
     assert fetch(tmp_path, hub.url, MODEL, offline=True) == online
     assert fetch(tmp_path, hub.url, MODEL, hub.commit, offline=True) == online
     assert len(hub.asked) == asked
+
+
+def test_build_from_the_hub_records_the_commit_and_is_the_same_offline(
+    tiny: Callable[[str], TinyModel], tmp_path: Path
+) -> None:
+    """From an id to a bundle, as a person does it; the branch's commit is in the manifest."""
+    files = {path.name: path.read_bytes() for path in tiny("intents").source.iterdir()}
+    command = ["-m", "export.cli", "build", MODEL, "--phase", "b", "--recipe", "fp32", "--no-fuse"]
+    online, offline = tmp_path / "online", tmp_path / "offline"
+    with serve_hub(FakeHub(MODEL, files)) as hub:
+        first = call(tmp_path / "home", hub.url, *command, "--out", str(online))
+    again = call(tmp_path / "home", hub.url, *command, "--out", str(offline), offline=True)
+    source = json.loads((online / "manifest.json").read_text())["source"]
+
+    assert source == {"model": MODEL, "revision": hub.commit}
+    assert hub.commit in first.stderr
+    assert first.stdout == again.stdout
+    assert "GET /storage/model.safetensors" in hub.asked
 
 
 def test_fetched_model_opens_when_the_hub_is_down(hub: FakeHub, tmp_path: Path) -> None:

@@ -40,7 +40,18 @@ def test_rows_are_read_with_or_without_labels(tmp_path: Path) -> None:
     assert read_probes(path) == [Probe("a"), Probe("b", ("x", "y"))]
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"labels": []}', "3", '{"text": "a", "labels": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"labels": []}',
+        "3",
+        '{"text": "a", "labels": 3}',
+        '{"text": " "}',
+        '{"text": "a", "labels": ["x", "x"]}',
+    ],
+)
 def test_line_that_is_no_probe_is_named(tmp_path: Path, line: str) -> None:
     """File and line."""
     path = tmp_path / "probes.jsonl"

@@ -28,7 +28,7 @@ class FakeBench:
         """Passes or fails by the number of exclusions alone."""
         self.counts.append(len(recipe.excluded))
         delta = 0.01 if len(recipe.excluded) >= self.needed else 0.5
-        return Measurement(recipe, 1, 1, 1, Agreement(1, delta, 0, 100, 100), 0)
+        return Measurement(recipe, 1, 1, 1, Agreement(1, 1, delta, 0, 100, 100), 0)
 
 
 def search(bench: FakeBench, limits: Limits | None = None) -> list[Measurement]:
