@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+# From 1.32 on it would note each session in ~/.cache and report it to its maker over the network.
+# The variable is read when the library is loaded; `disable_telemetry_events()` comes too late.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 import onnxruntime as ort
 
 from edge.cpu import Cpu, default_threads, read_cpu
