@@ -1,0 +1,1 @@
+"""Tests of the collector, on a real PostgreSQL and on SQLite."""

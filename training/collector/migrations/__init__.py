@@ -1,0 +1,1 @@
+"""Alembic's environment, and the steps in `versions`, oldest first; released ones never change."""
