@@ -1,4 +1,4 @@
-"""What both clients share: one request, how its answer is read, and which error it may be.
+"""What the clients share: one request, how its answer is read, and which error it may be.
 
 It opens no connection.
 """
@@ -6,8 +6,8 @@ It opens no connection.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
 
@@ -41,6 +41,7 @@ __all__ = [
     "classify_call",
     "classify_many_call",
     "explain_failure",
+    "reader",
     "transport_options",
 ]
 
@@ -49,6 +50,7 @@ ANSWER_TIMEOUT_S = 600.0  # 256 texts on the slowest box that this is made for
 AFTER_DEADLINE_S = 60.0  # the model's run that is under way when the deadline passes
 PROBE_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 16  # fewer than the daemon's queue holds, so that no client is its own crowd
+JSON_HEADERS = {"Content-Type": "application/json"}
 FIRST_ERROR_STATUS = 400
 FIRST_SERVER_ERROR_STATUS = 500
 
@@ -97,17 +99,22 @@ class Call(Generic[Answer]):
 
     path: str
     read: Callable[[bytes], Answer]
-    body: bytes | None = None
+    body: bytes | Iterable[bytes] | None = None
+    """Pieces are sent as they come, and once: such a call is good for one try."""
     timeout_s: float = ANSWER_TIMEOUT_S
+    method: str | None = None
+    """None means POST with a body, GET without."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What a body that is not JSON says of itself."""
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What `httpx2` wants to know."""
         return {
-            "method": "GET" if self.body is None else "POST",
+            "method": self.method or ("GET" if self.body is None else "POST"),
             "url": self.path,
             "content": self.body,
-            "headers": {} if self.body is None else {"Content-Type": "application/json"},
+            "headers": self.headers or ({} if self.body is None else JSON_HEADERS),
             "timeout": httpx2.Timeout(self.timeout_s, connect=CONNECT_TIMEOUT_S, pool=None),
         }
 
@@ -118,7 +125,9 @@ class Call(Generic[Answer]):
         return self.read(response.content)
 
 
-def _reader(model: type[Message]) -> Callable[[bytes], Message]:
+def reader(model: type[Message]) -> Callable[[bytes], Message]:
+    """How an answer of this model is read."""
+
     def read(body: bytes) -> Message:
         try:
             return model.model_validate_json(body)
@@ -133,21 +142,21 @@ def _reader(model: type[Message]) -> Callable[[bytes], Message]:
 
 READY: Call[bytes] = Call("/readyz", bytes, timeout_s=PROBE_TIMEOUT_S)
 METRICS: Call[str] = Call("/metrics", bytes.decode)
-INTENTS = Call("/v1/intents", _reader(IntentsAnswer))
-MODEL = Call("/v1/model", _reader(ModelAnswer))
+INTENTS = Call("/v1/intents", reader(IntentsAnswer))
+MODEL = Call("/v1/model", reader(ModelAnswer))
 
 
 def classify_call(text: str, content: str | None, options: ClassifyOptions) -> Call[ClassifyAnswer]:
     """`POST /v1/classify` with one text."""
     body = classify_body(text, content, options)
-    return Call("/v1/classify", _reader(ClassifyAnswer), body, _timeout_s(options))
+    return Call("/v1/classify", reader(ClassifyAnswer), body, _timeout_s(options))
 
 
 def classify_many_call(
     texts: Sequence[str], options: ClassifyOptions
 ) -> Call[list[ClassifyAnswer]]:
     """`POST /v1/classify` with several texts."""
-    read = _reader(BatchAnswer)
+    read = reader(BatchAnswer)
     body = classify_body(list(texts), None, options)
     return Call("/v1/classify", lambda found: read(found).predictions, body, _timeout_s(options))
 
@@ -173,9 +182,11 @@ def transport_options(socket: Path) -> dict[str, Any]:
 
 
 def _error_classes(root: type[EdgeError]) -> Iterator[type[EdgeError]]:
+    """Those of the contract; others' subclasses share a code, and never leave their process."""
     yield root
     for leaf in root.__subclasses__():
-        yield from _error_classes(leaf)
+        if leaf.__module__ == EdgeError.__module__:
+            yield from _error_classes(leaf)
 
 
 ERROR_OF_CODE = {kind.code: kind for kind in _error_classes(EdgeError)}

@@ -18,8 +18,16 @@ import typer
 
 from edge import __version__
 from edge.cli_classify import classify
+from edge.cli_correct import correct
+from edge.cli_corrections import corrections_app
+from edge.cli_model import model_app
 from edge.cli_options import SETTING_NAMES, ConfigOption, with_settings
 from edge.cli_output import write_error, write_facts, write_json, write_line, write_table
+from edge.cli_review import review
+from edge.cli_service import service_app
+from edge.cli_shadow import shadow_app
+from edge.cli_stats import stats
+from edge.cli_sync import sync
 from edge.errors import EXIT_BUG, EXIT_NO, EdgeError
 from edge.settings import DEBUG_VARIABLE, Settings, load_settings, shows_tracebacks
 
@@ -48,6 +56,14 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.command(epilog=f"Example: intentd classify --local '{EXAMPLE_TEXT}'")(classify)
+app.command(epilog="Example: intentd correct 'who owes me money?' EXTRACT")(correct)
+app.command(epilog="Example: intentd review")(review)
+app.add_typer(corrections_app, name="corrections")
+app.command(epilog="Example: intentd stats --days 30")(stats)
+app.command(epilog="Example: intentd sync --dry-run")(sync)
+app.add_typer(model_app, name="model")
+app.add_typer(shadow_app, name="shadow")
+app.add_typer(service_app, name="service")
 
 
 def _print_version(wanted: bool) -> None:
@@ -117,20 +133,6 @@ def intents(settings: Settings, as_json: Json = False) -> None:
         return
     rows = [(i.name, f"{i.threshold:g}", i.description) for i in answer.intents]
     write_table(("intent", "threshold", "description"), rows)
-
-
-@app.command(epilog="Example: intentd model --json")
-@with_settings("socket")
-def model(settings: Settings, as_json: Json = False) -> None:
-    """Describe the bundle that the daemon answers with."""
-    from edge.client import Client
-
-    with Client(settings.socket) as client:
-        facts: dict[str, Any] = client.model().model_dump(mode="json")
-    if as_json:
-        write_json(facts)
-    else:
-        write_facts(facts.pop("model") | facts)
 
 
 @config_app.command("show", epilog="Example: intentd config show --json")

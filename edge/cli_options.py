@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 SETTING_NAMES = tuple(f.name for f in fields(Settings))
 DEFAULTS_IN_WORDS = {
     "socket": "api.sock in $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/intentd or /tmp/intentd-UID",
+    "admin_socket": "admin.sock beside the socket",
+    "state_dir": "$STATE_DIRECTORY, $XDG_STATE_HOME/intentd or ~/.local/state/intentd",
     "bundle": "the starter, which is built in",
     "intents": "SUMMARIZE, EXTRACT, REASON, SEARCH_ONLY, which are built in",
 }
@@ -53,7 +55,9 @@ def with_settings(
             overrides = {name: given.pop(name) for name in names}
             settings, origins = load_settings(config, overrides)
             if seeks_daemon and origins["socket"] == "default":
-                settings = replace(settings, socket=find_socket())
+                beside = origins["admin_socket"] == "default"
+                admin = Path() if beside else settings.admin_socket
+                settings = replace(settings, socket=find_socket(), admin_socket=admin)
             return command(settings=settings, **given)
 
         declared = inspect.signature(command, eval_str=True).parameters.values()

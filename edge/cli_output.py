@@ -17,9 +17,13 @@ if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
     from edge.wire import ClassifyAnswer
 
 __all__ = [
+    "NONE_OF_THESE",
     "answer_row",
+    "bar",
     "error_fields",
+    "label_name",
     "printable",
+    "shortened",
     "write_answer",
     "write_error",
     "write_facts",
@@ -34,6 +38,9 @@ ROW_LABEL_WIDTH = 14
 ROW_TEXT_CHARS = 48
 NOTHING = "–"
 PIPE_WIDTH = 10_000
+NONE_OF_THESE = "none of these"
+"""How a null label reads."""
+EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def write_line(line: str) -> None:
@@ -54,10 +61,9 @@ def write_error(message: str) -> None:
 
 def write_answer(answer: ClassifyAnswer) -> None:
     """One answer in full: a line that says it, and a bar for each label."""
-    said = answer.label or f"none (nearest: {answer.raw_label}, below its threshold)"
-    write_line(printable(said))
+    write_line(_verdict(answer))
     rows = [
-        (printable(score.label), f"{score.score:.3f}", _bar(score.score, BAR_WIDTH))
+        (printable(score.label), f"{score.score:.3f}", bar(score.score, BAR_WIDTH))
         for score in answer.scores
     ]
     write_table(("label", "score", ""), rows)
@@ -66,14 +72,21 @@ def write_answer(answer: ClassifyAnswer) -> None:
     write_line(f"{answer.model.name}: {answer.tokens.used} tokens{cut}, {milliseconds:.1f} ms")
 
 
+def _verdict(answer: ClassifyAnswer) -> str:
+    if answer.reason == "corrected":
+        return f"{label_name(answer.label)} (corrected; the model: {printable(answer.raw_label)})"
+    said = answer.label or f"none (nearest: {answer.raw_label}, below its threshold)"
+    return printable(said)
+
+
 def answer_row(text: str, outcome: ClassifyAnswer | EdgeError) -> str:
     """One of many answers, on one line."""
-    shown = _shortened(printable(text))
+    shown = shortened(printable(text), ROW_TEXT_CHARS)
     if isinstance(outcome, EdgeError):
         return f"error: {outcome}"
     best = next((s.score for s in outcome.scores), 0.0)
     label = printable(outcome.label or NOTHING)
-    return f"{label:<{ROW_LABEL_WIDTH}} {best:.3f} {_bar(best, ROW_BAR_WIDTH)}  {shown}"
+    return f"{label:<{ROW_LABEL_WIDTH}} {best:.3f} {bar(best, ROW_BAR_WIDTH)}  {shown}"
 
 
 def error_fields(error: EdgeError) -> dict[str, Any]:
@@ -113,9 +126,18 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= ROW_TEXT_CHARS else text[: ROW_TEXT_CHARS - 1] + "…"
+def label_name(label: str | None) -> str:
+    """A label as people read it."""
+    return NONE_OF_THESE if label is None else printable(label)
 
 
-def _bar(score: float, width: int) -> str:
-    return ("█" * round(score * width)).ljust(width)
+def shortened(text: str, chars: int) -> str:
+    """The text's head, with an ellipsis where something was cut."""
+    return text if len(text) <= chars else text[: chars - 1] + "…"
+
+
+def bar(share: float, width: int) -> str:
+    """A bar for a share in [0, 1], padded to its width; whatever is above 0 shows."""
+    eighths = round(min(share, 1.0) * width * 8)
+    full, part = divmod(max(eighths, share > 0), 8)
+    return ("█" * full + EIGHTHS[part].strip()).ljust(width)

@@ -237,5 +237,7 @@ def _list_dead(client: AdminClient, as_json: bool) -> None:
     if as_json:
         for record_id, occurred_utc, error in rows:
             write_json({"id": record_id, "occurred_utc": occurred_utc, "error": error})
+    elif not rows:
+        write_line("nothing was refused")
     else:
         write_table(("id", "occurred", "refused because"), rows)

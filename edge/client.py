@@ -1,47 +1,57 @@
 """The Python client of `api.sock`: typed calls, sync and async, and the daemon's errors as ours.
 
-It talks to the socket and to nothing else: no proxy, no redirect, no retry.
+It talks to the socket and to nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Unpack
 
-import httpx2
-
+from edge.admin_client import ActivateOptions, AdminClient
 from edge.calls import (
     INTENTS,
     METRICS,
     MODEL,
     READY,
-    Call,
     ClassifyOptions,
     classify_call,
     classify_many_call,
-    explain_failure,
-    transport_options,
+)
+from edge.connection import AsyncConnection, Connection
+from edge.correction_calls import (
+    ConfirmOptions,
+    CorrectionOptions,
+    confirm_call,
+    correct_call,
+    correction_call,
+    review_call,
 )
 from edge.errors import DaemonUnreachable, Unavailable
 from edge.settings import find_socket
-from edge.wire import ClassifyAnswer, IntentsAnswer, ModelAnswer
+from edge.wire import (
+    ClassifyAnswer,
+    CorrectionAnswer,
+    CorrectionFate,
+    IntentsAnswer,
+    ModelAnswer,
+    ReviewAnswer,
+)
 
-__all__ = ["AsyncClient", "ClassifyOptions", "Client"]
+__all__ = [
+    "ActivateOptions",
+    "AdminClient",
+    "AsyncClient",
+    "ClassifyOptions",
+    "Client",
+    "ConfirmOptions",
+    "CorrectionOptions",
+]
 
-BASE_URL = "http://intentd"  # the name goes nowhere: the socket is the address
 
-Answer = TypeVar("Answer")
-
-
-class Client:
-    """A client of one daemon; may be shared by threads. Use it as a context manager, or close it.
-
-    Every call raises the error that the daemon answered, as the class of `edge.errors` with its
-    code: `InvalidRequest` and its kin (sending it again will not help), `Unavailable` and its kin
-    (try again after `retry_after_s` seconds), or `DaemonUnreachable`.
-    """
+class Client(Connection):
+    """A client of one daemon; see `Connection` for the errors that every call may raise."""
 
     def __init__(self, socket: Path | str | None = None) -> None:
         """Connects at the first call.
@@ -49,9 +59,7 @@ class Client:
         Args:
             socket: The daemon's socket; None means `edge.settings.find_socket()`.
         """
-        self.socket = Path(socket) if socket is not None else find_socket()
-        transport = httpx2.HTTPTransport(**transport_options(self.socket))
-        self._http = httpx2.Client(transport=transport, base_url=BASE_URL, trust_env=False)
+        super().__init__(Path(socket) if socket is not None else find_socket())
 
     def classify(
         self, text: str, *, content: str | None = None, **options: Unpack[ClassifyOptions]
@@ -70,6 +78,27 @@ class Client:
     ) -> list[ClassifyAnswer]:
         """What each of several texts (256 by default, at most) asks for, in their order."""
         return self._send(classify_many_call(texts, options))
+
+    def correct(self, label: str | None, **options: Unpack[CorrectionOptions]) -> CorrectionAnswer:
+        """Say what a text should have been; durable when this returns.
+
+        Args:
+            label: The right label; None says: none of these.
+            options: See `CorrectionOptions`; `prediction_id`, `text` or both.
+        """
+        return self._send(correct_call(label, options))
+
+    def confirm(self, prediction_id: str, **options: Unpack[ConfirmOptions]) -> CorrectionAnswer:
+        """Say that an answer was right; durable when this returns."""
+        return self._send(confirm_call(prediction_id, options))
+
+    def correction(self, correction_id: str) -> CorrectionFate:
+        """How far a correction has come."""
+        return self._send(correction_call(correction_id))
+
+    def review(self, limit: int = 20) -> ReviewAnswer:
+        """What to label next."""
+        return self._send(review_call(limit))
 
     def intents(self) -> IntentsAnswer:
         """The intents that are scored when a request brings no labels."""
@@ -91,37 +120,13 @@ class Client:
             return False
         return True
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _send(self, call: Call[Answer]) -> Answer:
-        try:
-            response = self._http.request(**call.arguments)
-        except httpx2.TransportError as error:
-            raise explain_failure(error, self.socket, call.timeout_s) from error
-        return call.answer(response)
-
-
-class AsyncClient:
+class AsyncClient(AsyncConnection):
     """`Client`, for asyncio."""
 
     def __init__(self, socket: Path | str | None = None) -> None:
         """As `Client`; the connections belong to the event loop of the first call."""
-        self.socket = Path(socket) if socket is not None else find_socket()
-        transport = httpx2.AsyncHTTPTransport(**transport_options(self.socket))
-        self._http = httpx2.AsyncClient(transport=transport, base_url=BASE_URL, trust_env=False)
+        super().__init__(Path(socket) if socket is not None else find_socket())
 
     async def classify(
         self, text: str, *, content: str | None = None, **options: Unpack[ClassifyOptions]
@@ -134,6 +139,26 @@ class AsyncClient:
     ) -> list[ClassifyAnswer]:
         """As `Client.classify_many`."""
         return await self._send(classify_many_call(texts, options))
+
+    async def correct(
+        self, label: str | None, **options: Unpack[CorrectionOptions]
+    ) -> CorrectionAnswer:
+        """As `Client.correct`."""
+        return await self._send(correct_call(label, options))
+
+    async def confirm(
+        self, prediction_id: str, **options: Unpack[ConfirmOptions]
+    ) -> CorrectionAnswer:
+        """As `Client.confirm`."""
+        return await self._send(confirm_call(prediction_id, options))
+
+    async def correction(self, correction_id: str) -> CorrectionFate:
+        """As `Client.correction`."""
+        return await self._send(correction_call(correction_id))
+
+    async def review(self, limit: int = 20) -> ReviewAnswer:
+        """As `Client.review`."""
+        return await self._send(review_call(limit))
 
     async def intents(self) -> IntentsAnswer:
         """As `Client.intents`."""
@@ -154,25 +179,3 @@ class AsyncClient:
         except (Unavailable, DaemonUnreachable):
             return False
         return True
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def _send(self, call: Call[Answer]) -> Answer:
-        try:
-            response = await self._http.request(**call.arguments)
-        except httpx2.TransportError as error:
-            raise explain_failure(error, self.socket, call.timeout_s) from error
-        return call.answer(response)

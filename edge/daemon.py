@@ -1,32 +1,46 @@
-"""The daemon's life: open the socket, load the model, warm up, say ready, serve, drain, stop."""
+"""The daemon's life: open the sockets, load the model, warm up, say ready, serve, drain, stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from types import FrameType
 
 import uvicorn
 
 from edge import __version__, notify
+from edge.admin import create_admin_app
 from edge.api import create_app
-from edge.listener import Listener, inherited_sockets, open_listener
+from edge.corrections import Corrections
+from edge.curation import Curation
+from edge.ledger import open_ledger
+from edge.listener import inherited_sockets, open_listener
 from edge.metrics import Metrics
+from edge.model_desk import ModelDesk, Start, open_desk, start_on
 from edge.protocol import ConnectionLimits, server_config
-from edge.service import Service, open_predictor
+from edge.service import Service
 from edge.settings import Settings
 from edge.wire import ModelInfo
 
-__all__ = ["configure_logging", "open_predictor", "serve"]
+__all__ = ["configure_logging", "serve"]
 
 log = logging.getLogger("intentd")
 
 API_SOCKET = "api"
 """`FileDescriptorName=` of the socket unit for apps."""
+ADMIN_SOCKET = "admin"
+"""`FileDescriptorName=` of the socket unit for the admin."""
+ADMIN_CONNECTIONS = 32
+ADMIN_BODY_TIMEOUT_S = 3600.0  # a bundle may be large, and its disk slow
+TICK_S = 1.0  # how often the admin's server renews its Date header
 
 
 def serve(settings: Settings, on_ready: Callable[[str, ModelInfo], None]) -> None:
@@ -38,14 +52,12 @@ def serve(settings: Settings, on_ready: Callable[[str, ModelInfo], None]) -> Non
             the bundle that answers there.
 
     Raises:
-        CannotStart: The socket, the bundle or the label set cannot be used.
+        CannotStart: A socket, the bundle or the label set cannot be used.
     """
-    with _sockets(settings) as (listening, address):
-        service, metrics = _load(settings)
-        app = create_app(service, metrics, __version__, settings.max_body_bytes)
-        config = server_config(app, _limits(settings), settings.drain_timeout_s)
-        server = _Server(config, service, lambda: on_ready(address, service.describe_model().model))
-        asyncio.run(server.serve(sockets=listening))
+    _forbid_core_dumps()
+    with _sockets(settings) as sockets, contextlib.ExitStack() as open_files:
+        server = _build(settings, sockets, on_ready, open_files)
+        asyncio.run(server.serve(sockets=[sockets.api]))
 
 
 def configure_logging(level: str) -> None:
@@ -56,24 +68,75 @@ def configure_logging(level: str) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start and stop are ours
 
 
-def _load(settings: Settings) -> tuple[Service, Metrics]:
-    metrics = Metrics()
-    return Service(open_predictor(settings), settings, metrics), metrics
+def _forbid_core_dumps() -> None:
+    """A core would hold the texts that were in memory."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
+
+
+def _build(
+    settings: Settings,
+    sockets: _Sockets,
+    on_ready: Callable[[str, ModelInfo], None],
+    open_files: contextlib.ExitStack,
+) -> _Server:
+    """Both servers, wired to one service, whose slot alone keeps the model from here on."""
+    metrics, (start, predictor) = Metrics(), start_on(settings)
+    ledger = open_files.enter_context(contextlib.closing(open_ledger(settings)))
+    keeps = settings.predictions != "off"
+    corrections = Corrections(ledger, metrics, settings.corrections_apply, keeps)
+    service = Service(predictor, settings, metrics, corrections)
+    desk = open_desk(settings, service, ledger, metrics, start)
+    limits, drain_s, most = _limits(settings), settings.drain_timeout_s, settings.max_body_bytes
+    app = create_app(service, corrections, metrics, __version__, most)
+    admin_app = create_admin_app(service, Curation(ledger), metrics, __version__, most, desk)
+    few = replace(limits, max_connections=ADMIN_CONNECTIONS, body_timeout_s=ADMIN_BODY_TIMEOUT_S)
+    admin = _AdminServer(server_config(admin_app, few, drain_s), sockets.admin)
+    announce = partial(on_ready, sockets.address, service.describe_model().model)
+    life = _Life(service, desk, start)
+    return _Server(server_config(app, limits, drain_s), life, admin, announce)
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """What begins and ends with the servers."""
+
+    service: Service
+    desk: ModelDesk
+    start: Start
+
+
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    """Both listening sockets."""
+
+    api: socket.socket
+    address: str
+    """What apps connect to."""
+    admin: socket.socket
 
 
 @contextlib.contextmanager
-def _sockets(settings: Settings) -> Iterator[tuple[list[socket.socket], str]]:
-    """The socket that systemd passed, else our own; first of all, so that a second daemon fails."""
-    inherited = inherited_sockets()
-    if inherited:
-        chosen = inherited.get(API_SOCKET) or next(iter(inherited.values()))
-        yield [chosen], str(chosen.getsockname())
-        return
-    listener: Listener = open_listener(
-        settings.socket, settings.mode_bits, settings.socket_group or None
-    )
-    with listener:
-        yield [listener.socket], str(listener.path)
+def _sockets(settings: Settings) -> Iterator[_Sockets]:
+    """The sockets that systemd passed, else our own; first of all, so that a second daemon fails.
+
+    A lone socket of systemd's needs no name; the admin's is known by its name alone.
+    """
+    with contextlib.ExitStack() as stack:
+        inherited = inherited_sockets()
+        admin = inherited.pop(ADMIN_SOCKET, None)
+        api = inherited.get(API_SOCKET) or next(iter(inherited.values()), None)
+        address = str(settings.socket.absolute())
+        if api is None:
+            mode, group = settings.mode_bits, settings.socket_group
+            api = stack.enter_context(open_listener(settings.socket, mode, group or None)).socket
+        else:
+            address = str(api.getsockname())
+        if admin is None:
+            mode, group = settings.admin_mode_bits, settings.admin_socket_group
+            listener = open_listener(settings.admin_socket, mode, group or None)
+            admin = stack.enter_context(listener).socket
+        yield _Sockets(api, address, admin)
 
 
 def _limits(settings: Settings) -> ConnectionLimits:
@@ -85,16 +148,77 @@ def _limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-class _Server(uvicorn.Server):
+class _ForcibleServer(uvicorn.Server):
+    """Uvicorn, which also leaves no traceback of what a second Ctrl-C finds in flight."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain; when forced, cancel the rest in good order."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            for task in self.server_state.tasks:
+                task.cancel()
+            await self.lifespan.shutdown()
+
+
+class _AdminServer(_ForcibleServer):
+    """The admin's server, whose life the other one decides."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self._stop = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Accept connections; returns once it does."""
+        self._task = asyncio.create_task(self.serve(sockets=[self._listening]))
+        begun = asyncio.create_task(self._begun.wait())
+        await asyncio.wait((self._task, begun), return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+        if self._task.done():
+            await self._task  # it failed: say how
+
+    async def end(self) -> None:
+        """Drain and stop."""
+        self.should_exit = True
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and say so."""
+        await super().startup(sockets)
+        self._begun.set()
+
+    async def main_loop(self) -> None:
+        """Wait for the end, with a tenth of the wake-ups of uvicorn's own loop."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), TICK_S)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them to the other server."""
+        yield
+
+
+class _Server(_ForcibleServer):
     """Uvicorn with our order of events: warm before ready, drained before closed."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        life: _Life,
+        admin: _AdminServer,
+        on_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._service = service
+        self._service, self._desk, self._start = life.service, life.desk, life.start
+        self._admin = admin
         self._on_ready = on_ready
         self._watchdog: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Warm up, accept connections, and only then say so."""
@@ -102,6 +226,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        await self._desk.begin(self._start)
+        await self._admin.begin()
         notify.ready("answering")
         self._watchdog = asyncio.create_task(notify.watchdog(self._service.is_healthy))
         self._on_ready()
@@ -112,12 +238,24 @@ class _Server(uvicorn.Server):
         log.info("stopping: requests in flight are finished first")
         if self._watchdog is not None:
             self._watchdog.cancel()
-        await super().shutdown(sockets)
-        if self.force_exit:  # a second Ctrl-C; uvicorn would leave tracebacks of what is in flight
-            for task in self.server_state.tasks:
-                task.cancel()
-            await self.lifespan.shutdown()
+        await self._desk.close()
+        await asyncio.gather(super().shutdown(sockets), self._admin.end())
         await asyncio.to_thread(self._service.close)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, a second one ends both servers at once."""
+        super().handle_exit(sig, frame)
+        self._admin.force_exit = self.force_exit
+
+    def handle_reload(self) -> None:
+        """Read `current` again, in the background."""
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        notify.reloading()
+        await self._desk.reload()
+        notify.ready("answering")
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -125,4 +263,5 @@ class _Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
+        loop.add_signal_handler(signal.SIGHUP, self.handle_reload)
         yield

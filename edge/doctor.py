@@ -1,4 +1,4 @@
-"""Examines this machine for what the daemon needs: CPU, threads, bundle, speed, memory, socket.
+"""Examines this machine for what the daemon needs: CPU, bundle, speed, memory, store, socket.
 
 It loads the model in its own process and changes nothing. Each finding says what to do.
 """
@@ -11,16 +11,17 @@ import stat
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edge.bundle import read_bundle
+from edge.checks import Check, Verdict
 from edge.client import Client
 from edge.cpu import default_threads, read_cpu
+from edge.doctor_service import check_models, check_posture
+from edge.doctor_store import check_store
 from edge.errors import DaemonUnreachable, EdgeError
 from edge.labels import read_label_set
 from edge.listener import MAX_PATH_BYTES
@@ -37,29 +38,6 @@ KNOWN_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimddp", "i8mm")
 LIBRARIES = ("onnxruntime", "tokenizers", "numpy")
 
 
-class Verdict(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    """As it should be."""
-    NOTE = "note"
-    """Worth knowing, and no fault."""
-    FAILED = "failed"
-    """Something to repair."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    """For people; what to do, if something is to be done."""
-    facts: dict[str, Any] = field(default_factory=dict)
-    """For programs; names carry their unit."""
-
-
 def examine(settings: Settings) -> list[Check]:
     """Check everything; a failing part does not keep the others from being checked."""
     checks = [
@@ -71,7 +49,8 @@ def examine(settings: Settings) -> list[Check]:
     ]
     if is_healthy(checks):
         checks += _check_model(settings)
-    return [*checks, _check_socket(settings.socket), _guard("daemon", partial(_daemon, settings))]
+    checks += [check_store(settings), check_models(settings), _check_socket(settings.socket)]
+    return [*checks, _guard("daemon", partial(_daemon, settings)), check_posture(settings)]
 
 
 def is_healthy(checks: list[Check]) -> bool:

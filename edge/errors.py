@@ -8,18 +8,26 @@
     │   ├── UnknownLabel        a fixed-label bundle was asked for labels that it does not have
     │   ├── WindowTooSmall      the window leaves no room for the text beside the hypothesis
     │   ├── BodyTooLarge        more bytes than the daemon accepts
-    │   └── UnsupportedEncoding a compressed body
+    │   ├── UnsupportedEncoding a compressed body
+    │   ├── NotFound            no such prediction or correction (any more)
+    │   ├── KeyReused           a client key that came before, with something else
+    │   └── SwapInProgress      another activation goes on
     ├── Unavailable             the request is fine; not now
     │   ├── Overloaded          the queue is full
     │   ├── DeadlineExceeded    the caller's deadline passed before an answer
-    │   ├── NotReady            the daemon is starting or stopping
+    │   ├── NotReady            the daemon is starting, stopping, or without a model
+    │   ├── ModelFailed         the model gave no usable answer
+    │   ├── StoreUnavailable    the disk is full or broken: nothing can be made durable
     │   └── ClientGone          the client closed its connection before the answer
     ├── CannotStart             starting again will not help until somebody changes something
     │   ├── BundleCorrupt       files missing, changed, or not what they claim to be
+    │   │   └── BundleUntrusted not signed by a key that is trusted here
+    │   ├── BundleOlder         older than one of its name that was taken before
     │   ├── BundleIncompatible  a sound bundle, but not for this program
     │   ├── InvalidSettings     a setting that is unknown or out of range
     │   ├── InvalidLabelSet     an intents file that cannot be used
     │   └── SocketInUse         another process listens there
+    ├── SyncRefused             upstream does not let this device in; nothing was lost
     └── DaemonUnreachable       nobody answers on the socket
 
 Exit codes: 0 done, 1 an honest "no", 2 usage, 3 cannot start and a restart will not help,
@@ -37,6 +45,8 @@ __all__ = [
     "BodyTooLarge",
     "BundleCorrupt",
     "BundleIncompatible",
+    "BundleOlder",
+    "BundleUntrusted",
     "CannotStart",
     "ClientGone",
     "DaemonUnreachable",
@@ -47,10 +57,16 @@ __all__ = [
     "InvalidSettings",
     "InvalidText",
     "InvalidValue",
+    "KeyReused",
     "MalformedBody",
+    "ModelFailed",
+    "NotFound",
     "NotReady",
     "Overloaded",
     "SocketInUse",
+    "StoreUnavailable",
+    "SwapInProgress",
+    "SyncRefused",
     "Unavailable",
     "UnknownLabel",
     "UnsupportedEncoding",
@@ -124,6 +140,28 @@ class UnsupportedEncoding(InvalidRequest):
     http_status = 415
 
 
+class NotFound(InvalidRequest):
+    """No prediction or correction has this id, or it is not kept any more."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class KeyReused(InvalidRequest):
+    """A client key that was used before, for something else."""
+
+    code = "key_reused"
+    http_status = 409
+
+
+class SwapInProgress(InvalidRequest):
+    """Another activation goes on; one at a time."""
+
+    code = "swap_in_progress"
+    http_status = 409
+    exit_code = EXIT_NO
+
+
 class Unavailable(EdgeError):
     """The request is fine, but it cannot be answered now; try again after `retry_after_s`."""
 
@@ -152,6 +190,19 @@ class NotReady(Unavailable):
     code = "not_ready"
 
 
+class ModelFailed(Unavailable):
+    """The model gave an answer that is no number; a candidate on probation falls by it."""
+
+    code = "model_failed"
+
+
+class StoreUnavailable(Unavailable):
+    """Nothing can be made durable now: the disk is full, or the store is broken."""
+
+    code = "store_unavailable"
+    http_status = 507
+
+
 class ClientGone(Unavailable):
     """The client closed its connection; the status (nginx's) is for the metrics only."""
 
@@ -170,12 +221,27 @@ class BundleCorrupt(CannotStart):
     """A bundle whose files are missing, changed or not what they claim to be."""
 
     code = "bundle_corrupt"
+    http_status = 422
+
+
+class BundleUntrusted(BundleCorrupt):
+    """A bundle that none of the trusted keys signed."""
+
+    code = "bundle_untrusted"
+
+
+class BundleOlder(CannotStart):
+    """A bundle that is older than one of its name that was taken before."""
+
+    code = "bundle_older"
+    http_status = 422
 
 
 class BundleIncompatible(CannotStart):
     """A sound bundle that this program, or this CPU, cannot run."""
 
     code = "bundle_incompatible"
+    http_status = 422
 
 
 class InvalidSettings(CannotStart):
@@ -194,6 +260,14 @@ class SocketInUse(CannotStart):
     """Another process already listens on the socket."""
 
     code = "socket_in_use"
+
+
+class SyncRefused(EdgeError):
+    """Upstream does not let this device in (401, 403); nothing was lost, and a retry is no use."""
+
+    code = "sync_refused"
+    http_status = 502
+    exit_code = 5
 
 
 class DaemonUnreachable(EdgeError):

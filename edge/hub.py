@@ -10,7 +10,15 @@ import re
 from typing import Any
 
 from edge.errors import InvalidValue
-from edge.wire import MAX_TOP_K, ClassifyAnswer, ClassifyRequest, HubRequest, TeiRequest
+from edge.wire import (
+    MAX_TOP_K,
+    ClassifyAnswer,
+    ClassifyRequest,
+    HubRequest,
+    Reason,
+    Score,
+    TeiRequest,
+)
 
 __all__ = [
     "hub_answer",
@@ -126,12 +134,26 @@ def tei_answer(body: TeiRequest, answers: list[ClassifyAnswer]) -> Any:
 
 
 def _elements(answer: ClassifyAnswer) -> list[dict[str, Any]]:
-    return [score.model_dump() for score in answer.scores]
+    return [score.model_dump() for score in _scores(answer)]
 
 
 def _pipeline(text: str, answer: ClassifyAnswer) -> dict[str, Any]:
+    scores = _scores(answer)
     return {
         "sequence": text,
-        "labels": [score.label for score in answer.scores],
-        "scores": [score.score for score in answer.scores],
+        "labels": [score.label for score in scores],
+        "scores": [score.score for score in scores],
     }
+
+
+def _scores(answer: ClassifyAnswer) -> list[Score]:
+    """The scores, which are all that these formats hold; of a corrected answer they say so.
+
+    The label that people gave comes first with 1, every other one has 0; "none of these" is 0 for
+    all. The model's own scores are on `/v1/classify`.
+    """
+    if answer.reason is not Reason.CORRECTED:
+        return answer.scores
+    given = [] if answer.label is None else [Score(label=answer.label, score=1.0)]
+    others = [Score(label=s.label, score=0.0) for s in answer.scores if s.label != answer.label]
+    return [*given, *others][: len(answer.scores)]

@@ -56,12 +56,74 @@ class Metrics:
             registry=registry,
         )
         self._depth = Gauge("intentd_queue_depth", "Requests that wait.", registry=registry)
+        self._corrections = Counter(
+            "intentd_corrections", "Corrections made durable, by kind.", ["kind"], registry=registry
+        )
+        self._outbox = Gauge(
+            "intentd_outbox_records", "Records that upstream does not have yet.", registry=registry
+        )
+        self._store_ok = Gauge(
+            "intentd_store_ok", "Whether corrections can be kept (1) or not (0).", registry=registry
+        )
+        self._dropped = Gauge(
+            "intentd_predictions_dropped",
+            "Answers since the start that were not kept for review.",
+            registry=registry,
+        )
         self._model = Info("intentd_model", "The bundle that answers.", registry=registry)
+        self._loaded = Gauge(
+            "intentd_model_loaded", "Whether the model is in memory (1).", registry=registry
+        )
+        self._swaps = Counter(
+            "intentd_swaps", "Activations that ended, by how.", ["state"], registry=registry
+        )
+        self._swapping = Gauge(
+            "intentd_swap_in_progress", "Whether an activation goes on (1).", registry=registry
+        )
+        self._shadow_texts = Gauge(
+            "intentd_shadow_texts", "Texts that the shadow was asked.", registry=registry
+        )
+        self._shadow_agreement = Gauge(
+            "intentd_shadow_agreement",
+            "Share of texts on which the shadow agrees; NaN without one.",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever the metrics are read."""
         self._depth.set_function(depth)
+
+    def watch_store(self, is_ok: Callable[[], bool], dropped: Callable[[], float]) -> None:
+        """Read the stores' health whenever the metrics are read."""
+        self._store_ok.set_function(lambda: float(is_ok()))
+        self._dropped.set_function(dropped)
+
+    def watch_model(self, is_loaded: Callable[[], bool]) -> None:
+        """Read whether the model is in memory whenever the metrics are read."""
+        self._loaded.set_function(lambda: float(is_loaded()))
+
+    def watch_swaps(
+        self,
+        is_swapping: Callable[[], bool],
+        shadow: Callable[[], tuple[int, float | None]],
+    ) -> None:
+        """Read what goes on with models, and the shadow's texts and agreement."""
+        self._swapping.set_function(lambda: float(is_swapping()))
+        self._shadow_texts.set_function(lambda: float(shadow()[0]))
+        self._shadow_agreement.set_function(lambda: _or_nan(shadow()[1]))
+
+    def count_swap(self, state: str) -> None:
+        """One activation that ended: committed, rolled_back or refused."""
+        self._swaps.labels(state).inc()
+
+    def set_outbox(self, size: int) -> None:
+        """How many records upstream does not have yet."""
+        self._outbox.set(size)
+
+    def count_correction(self, kind: str) -> None:
+        """One correction, durable."""
+        self._corrections.labels(kind).inc()
 
     def set_model(self, bundle: Bundle) -> None:
         """Name the bundle that answers."""
@@ -94,3 +156,7 @@ class Metrics:
     def render(self) -> bytes:
         """The text format that Prometheus reads."""
         return generate_latest(self._registry)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

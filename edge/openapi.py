@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from edge.wire import Problem
 
-__all__ = ["path_parameter", "request_body", "responses"]
+__all__ = ["path_parameter", "query_parameter", "request_body", "responses"]
 
 
 def responses(model: Any, *refusals: int) -> dict[int | str, dict[str, Any]]:
@@ -23,6 +23,17 @@ def responses(model: Any, *refusals: int) -> dict[int | str, dict[str, Any]]:
 def path_parameter(name: str) -> dict[str, Any]:
     """The entry of a `{name}` in a route's path."""
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def query_parameter(name: str, kind: str, meaning: str) -> dict[str, Any]:
+    """The entry of an optional parameter of the query string."""
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": meaning,
+        "schema": {"type": kind},
+    }
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:

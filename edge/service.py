@@ -1,36 +1,38 @@
-"""The use cases: classify, and say what is loaded. It speaks `edge.wire` and knows no framework."""
+"""The use cases: classify, and say what is loaded. It speaks `edge.wire` and knows no framework.
+
+Each request is answered by the model that it began with, whatever is put in its place meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
-from edge.bundle import read_bundle
-from edge.cpu import default_threads
-from edge.errors import ClientGone, InvalidValue
+from edge.answers import build_answer, describe_intents, describe_model
+from edge.bundle import Bundle, read_bundle
+from edge.corrections import Corrections
+from edge.errors import ClientGone, EdgeError, InvalidValue, ModelFailed, NotReady
 from edge.labels import LabelSet, read_label_set
 from edge.metrics import Metrics
 from edge.predictor import Prediction, Predictor
+from edge.probation import is_finite
 from edge.query import Query
-from edge.runtime import RuntimeOptions, runtime_version
-from edge.scheduler import Outcome, Scheduler
+from edge.runtime import RuntimeOptions
+from edge.scheduler import Outcome
 from edge.settings import Settings
+from edge.shadow import Asked, Observer, milliseconds
+from edge.slot import LoadedModel, Slot
+from edge.store.keys import override_key
 from edge.text import check_text
 from edge.wire import (
     ClassifyAnswer,
     ClassifyRequest,
-    IntentInfo,
     IntentsAnswer,
-    LabelSetInfo,
     ModelAnswer,
-    ModelInfo,
-    Score,
-    Timings,
-    TokenInfo,
 )
 
 __all__ = ["Service", "build_answer", "open_predictor"]
@@ -39,18 +41,48 @@ IsGone = Callable[[], Awaitable[bool]]
 GONE_CHECK_S = 0.5  # how often a long wait looks whether its client is still there
 
 
-class Service:
-    """One predictor behind one scheduler."""
+class _Judged(NamedTuple):
+    """One answered query."""
 
-    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
-        self._predictor = predictor
+    query: Query
+    said: Prediction
+    """By the model."""
+    prediction: Prediction
+    """By the model, and then by people."""
+    text_key: bytes
+
+
+class Service:
+    """One model in a slot, and what people said of its answers. Use it from one event loop."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        metrics: Metrics,
+        corrections: Corrections | None = None,
+    ) -> None:
+        """Starts the model's thread.
+
+        Args:
+            predictor: The loaded bundle.
+            settings: Limits and times.
+            metrics: Counts what is answered.
+            corrections: None means: answer as the model does, and keep nothing.
+        """
         self._settings = settings
         self._metrics = metrics
-        self._scheduler: Scheduler[Prediction] = Scheduler(settings.queue_size)
-        self.is_ready = False
-        """Set after a warm inference; until then `/readyz` says no."""
-        metrics.watch_queue(lambda: self._scheduler.depth)
-        metrics.set_model(predictor.bundle)
+        self._corrections = corrections
+        self._is_open = False
+        self.slot = Slot(LoadedModel(predictor, settings.queue_size), self._introduce)
+        self.observers: set[Observer] = set()
+        """Told of every answer."""
+        self.last_used = time.monotonic()
+        """When the last request came or went, on the monotonic clock."""
+        self.is_on_probation: Callable[[], bool] = lambda: False
+        """Asked whether the bundle that answers still has to prove itself."""
+        metrics.watch_queue(self._depth)
+        metrics.watch_model(lambda: self.slot.model is not None)
 
     async def classify(self, request: ClassifyRequest, is_gone: IsGone) -> list[ClassifyAnswer]:
         """Answer each text of the request, in order.
@@ -61,75 +93,148 @@ class Service:
 
         Raises:
             InvalidRequest: A text, label or option cannot be used.
-            Unavailable: The queue is full, the deadline passed, or the daemon is stopping.
+            Unavailable: The queue is full, the deadline passed, or there is no model just now.
             ClientGone: The client went away.
         """
-        label_set = self._label_set_of(request)
-        steps = [
-            partial(self._predictor.predict, self._query(request, text, label_set, field))
-            for field, text in self._texts_of(request)
-        ]
-        outcome = await self._run(steps, request.deadline_ms, is_gone)
-        answers = [
-            build_answer(self._predictor, prediction, label_set, outcome.queue_ms, request.top_k)
-            for prediction in outcome.results
-        ]
-        for answer in answers:
-            self._metrics.count_answer(answer)
-        return answers
+        self.last_used = started = time.monotonic()
+        patience_s = None if request.deadline_ms is None else request.deadline_ms / 1e3
+        async with self.slot.use(patience_s) as model:
+            steps = self._steps(model, request)
+            waited_ms = int((time.monotonic() - started) * 1e3)
+            left_ms = None if request.deadline_ms is None else request.deadline_ms - waited_ms
+            try:
+                outcome = await self._run(model, steps, left_ms, is_gone)
+            except Exception as error:
+                if not isinstance(error, EdgeError) or isinstance(error, ModelFailed):
+                    self._tell_failed(model)
+                raise
+            finally:
+                self.last_used = time.monotonic()
+            return self._answers(model, outcome, request)
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels of a request that brings none."""
+        return self._label_set
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be answered now: true after a warm inference."""
+        return self._is_open and self.slot.is_ready
 
     def describe_intents(self) -> IntentsAnswer:
         """The default label set, with the thresholds that hold for the loaded bundle."""
-        label_set = self._predictor.label_set
-        return IntentsAnswer(
-            label_set=_label_set_info(label_set),
-            fixed=self._predictor.fixed_labels,
-            intents=[
-                IntentInfo(
-                    name=intent.name,
-                    description=intent.description,
-                    threshold=self._predictor.threshold(intent),
-                    examples=list(intent.examples),
-                )
-                for intent in label_set.intents
-            ],
-        )
+        return self._intents
 
     def describe_model(self) -> ModelAnswer:
-        """The loaded bundle."""
-        manifest = self._predictor.bundle.manifest
-        return ModelAnswer(
-            model=_model_info(self._predictor),
-            task=manifest.task.value,
-            architecture=manifest.architecture,
-            max_tokens=manifest.max_tokens,
-            quantization=manifest.quantization.recipe,
-            batch_invariant=manifest.quantization.batch_invariant,
-            licence=manifest.licence,
-            source=f"{manifest.source.model}@{manifest.source.revision}",
-            threads=self._settings.threads or default_threads(),
-            runtime=f"onnxruntime {runtime_version()}",
-        )
+        """The bundle that answers."""
+        is_loaded, is_new = self.slot.model is not None, self.is_on_probation()
+        return self._model.model_copy(update={"loaded": is_loaded, "probation": is_new})
 
     def is_healthy(self) -> bool:
         """Whether the model's thread lives and makes progress."""
-        return self._scheduler.is_healthy()
+        model = self.slot.model
+        return model is None or model.scheduler.is_healthy()
+
+    async def load(self, path: Path) -> LoadedModel:
+        """Another model, in memory and warm; nothing is answered with it yet.
+
+        Raises:
+            CannotStart: The bundle or the label set cannot be used.
+        """
+        predictor = await asyncio.to_thread(_open_warm, self._settings, path)
+        return LoadedModel(predictor, self._settings.queue_size)
+
+    def switch(self, model: LoadedModel) -> LoadedModel | None:
+        """Answer with this one from now on; returns the one before, which is to be retired."""
+        return self.slot.put(model)
 
     async def warm_up(self) -> None:
         """One inference through the whole path; the daemon is ready only after it."""
-        query = Query("warm up", self._predictor.label_set)
-        await self._run([partial(self._predictor.predict, query)], None, _never)
-        self.is_ready = True
+        async with self.slot.use() as model:
+            query = Query("warm up", model.predictor.label_set)
+            await self._run(model, [partial(self._judge, model.predictor, query)], None, _never)
+        self._is_open = True
 
     def close(self) -> None:
         """Drain the queue, then stop. Blocks for at most the settings' drain time."""
-        self.is_ready = False
-        self._scheduler.close(self._settings.drain_timeout_s)
+        self._is_open = False
+        model = self.slot.clear(NotReady("the daemon is stopping; try again when it is back"))
+        if model is not None:
+            model.scheduler.close(self._settings.drain_timeout_s)
+
+    def _introduce(self, model: LoadedModel) -> None:
+        """Say from now on what this one is."""
+        predictor = model.predictor
+        self.bundle = predictor.bundle
+        """The bundle that answers, or will when it is loaded again."""
+        self._label_set = predictor.label_set
+        self._intents = describe_intents(predictor)
+        self._model = describe_model(predictor, self._settings.threads)
+        self._metrics.set_model(predictor.bundle)
+
+    def _depth(self) -> int:
+        model = self.slot.model
+        return 0 if model is None else model.scheduler.depth
+
+    def _steps(self, model: LoadedModel, request: ClassifyRequest) -> list[partial[_Judged]]:
+        predictor = model.predictor
+        names = request.labels
+        label_set = predictor.label_set if names is None else LabelSet.from_names(names)
+        return [
+            partial(self._judge, predictor, self._query(request, text, label_set, field))
+            for field, text in self._texts_of(request)
+        ]
+
+    def _judge(self, predictor: Predictor, query: Query) -> _Judged:
+        """What the model says, and then people; runs in the model's thread."""
+        said = predictor.predict(query)
+        if not is_finite(said):
+            raise ModelFailed("the model's scores are no numbers; try again, or tell the admin")
+        if self._corrections is None:
+            return _Judged(query, said, said, b"")
+        text_key = override_key(query.text, query.content)
+        return _Judged(query, said, self._corrections.apply(query, said, text_key), text_key)
+
+    def _answers(
+        self, model: LoadedModel, outcome: Outcome[_Judged], request: ClassifyRequest
+    ) -> list[ClassifyAnswer]:
+        answers = []
+        for judged in outcome.results:
+            answers.append(self._answer(model, judged, outcome.queue_ms, request.top_k))
+            self._tell_answered(model, judged, request.labels is None)
+        return answers
+
+    def _answer(
+        self, model: LoadedModel, judged: _Judged, queue_ms: float, top_k: int | None
+    ) -> ClassifyAnswer:
+        """The answer in its wire form, counted and kept."""
+        query, prediction = judged.query, judged.prediction
+        answer = build_answer(model.predictor, prediction, query.label_set, queue_ms, top_k)
+        self._metrics.count_answer(answer)
+        if self._corrections is not None:
+            self._corrections.keep(answer, query, prediction, judged.text_key)
+        return answer
+
+    def _tell_answered(self, model: LoadedModel, judged: _Judged, is_default: bool) -> None:
+        took_ms = milliseconds(judged.said)
+        model.times_ms.append(took_ms)
+        asked = Asked(judged.query, is_default, judged.text_key, judged.said.raw_label, took_ms)
+        for observer in tuple(self.observers):
+            observer.answered(model, asked)
+
+    def _tell_failed(self, model: LoadedModel) -> None:
+        for observer in tuple(self.observers):
+            observer.failed(model)
 
     async def _run(
-        self, steps: list[partial[Prediction]], deadline_ms: int | None, is_gone: IsGone
-    ) -> Outcome[Prediction]:
-        job = self._scheduler.submit(steps, deadline_ms)
+        self,
+        model: LoadedModel,
+        steps: list[partial[_Judged]],
+        deadline_ms: int | None,
+        is_gone: IsGone,
+    ) -> Outcome[_Judged]:
+        job = model.scheduler.submit(steps, deadline_ms)
         future = asyncio.wrap_future(job.future)
         try:
             while not (await asyncio.wait((future,), timeout=GONE_CHECK_S))[0]:
@@ -162,67 +267,26 @@ class Service:
             max_tokens=request.max_tokens,
         )
 
-    def _label_set_of(self, request: ClassifyRequest) -> LabelSet:
-        if request.labels is None:
-            return self._predictor.label_set
-        return LabelSet.from_names(request.labels)
 
-
-def open_predictor(settings: Settings) -> Predictor:
+def open_predictor(settings: Settings, bundle: Bundle | None = None) -> Predictor:
     """The predictor that these settings describe.
+
+    Args:
+        settings: The label set, and how to run.
+        bundle: What to load; None means the settings' own bundle.
 
     Raises:
         CannotStart: The bundle or the label set cannot be used.
     """
     options = RuntimeOptions(settings.threads, settings.spinning, settings.arena)
-    return Predictor(read_bundle(settings.bundle), read_label_set(settings.intents), options)
+    label_set = read_label_set(settings.intents)
+    return Predictor(bundle or read_bundle(settings.bundle), label_set, options)
 
 
-def build_answer(
-    predictor: Predictor,
-    prediction: Prediction,
-    label_set: LabelSet,
-    queue_ms: float,
-    top_k: int | None = None,
-) -> ClassifyAnswer:
-    """The wire form of a prediction."""
-    return ClassifyAnswer(
-        id=str(_uuid7()),
-        label=prediction.label,
-        labels=list(prediction.labels),
-        raw_label=prediction.raw_label,
-        reason=prediction.reason,
-        scores=[Score(label=name, score=score) for name, score in prediction.scores[:top_k]],
-        model=_model_info(predictor),
-        label_set=_label_set_info(label_set),
-        tokens=TokenInfo(used=prediction.tokens_used, truncated=prediction.truncated),
-        timings=Timings(
-            queue_ms=round(queue_ms, 3),
-            tokenize_ms=round(prediction.tokenize_ms, 3),
-            infer_ms=round(prediction.infer_ms, 3),
-        ),
-    )
-
-
-def _model_info(predictor: Predictor) -> ModelInfo:
-    manifest = predictor.bundle.manifest
-    return ModelInfo(
-        name=manifest.name,
-        version=manifest.version,
-        phase=manifest.task.phase,
-        digest=predictor.bundle.digest,
-    )
-
-
-def _label_set_info(label_set: LabelSet) -> LabelSetInfo:
-    return LabelSetInfo(name=label_set.name, version=label_set.version, digest=label_set.digest)
-
-
-def _uuid7() -> uuid.UUID:
-    """Time-ordered UUID: 48 bits of Unix milliseconds, then random. Source: RFC 9562, 5.7."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 7 << 76  # version
-    return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)  # variant
+def _open_warm(settings: Settings, path: Path) -> Predictor:
+    predictor = open_predictor(settings, read_bundle(path))
+    predictor.predict(Query("warm up", predictor.label_set))
+    return predictor
 
 
 async def _never() -> bool:

@@ -22,6 +22,8 @@ __all__ = [
     "Settings",
     "default_config_path",
     "default_socket",
+    "default_state_dir",
+    "find_admin_socket",
     "find_socket",
     "load_settings",
     "shows_tracebacks",
@@ -33,7 +35,14 @@ DEBUG_VARIABLE = f"{ENV_PREFIX}DEBUG"
 """Not a setting of the daemon: it makes the command line show the traceback of a bug."""
 SYSTEM_SOCKET = Path("/run") / APP / "api.sock"
 """Where the systemd unit puts the socket."""
+SYSTEM_STATE = Path("/var/lib") / APP
+ADMIN_SOCKET = "admin.sock"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+CHOICES = {"log_level": LOG_LEVELS, "predictions": ("text", "hash", "off")}
+MODES = frozenset({"socket_mode", "admin_socket_mode"})
+MODELS = "models"
+FOREIGN_TABLES = frozenset({"sync"})
+"""Tables of the config file that other parts of intentd read."""
 
 _MODE = re.compile(r"(0|0o)?[0-7]{3}")
 _EXPECTED = {
@@ -72,6 +81,28 @@ def find_socket() -> Path:
     return SYSTEM_SOCKET if SYSTEM_SOCKET.exists() and not own.exists() else own
 
 
+def find_admin_socket() -> Path:
+    """Where a client finds the admin's socket: `$INTENTD_ADMIN_SOCKET`, else beside the other."""
+    if given := os.environ.get(f"{ENV_PREFIX}ADMIN_SOCKET"):
+        return Path(given).expanduser()
+    return find_socket().with_name(ADMIN_SOCKET)
+
+
+def default_state_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """Where corrections are kept.
+
+    `$STATE_DIRECTORY` (systemd), `$XDG_STATE_HOME/intentd`, `~/.local/state/intentd`; without a
+    home, /var/lib/intentd.
+    """
+    environment = os.environ if environ is None else environ
+    if state := environment.get("STATE_DIRECTORY"):
+        return Path(state.split(":")[0])  # systemd may pass several
+    if xdg := environment.get("XDG_STATE_HOME"):
+        return Path(xdg) / APP
+    home = environment.get("HOME")
+    return Path(home) / ".local" / "state" / APP if home else SYSTEM_STATE
+
+
 def shows_tracebacks() -> bool:
     """Whether `$INTENTD_DEBUG` asks for tracebacks."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
@@ -99,6 +130,13 @@ class Settings:
     socket: Path = _setting(default_socket, "Unix socket that apps talk to.")
     socket_mode: str = _setting("0660", "Permission bits of the socket, octal.")
     socket_group: str = _setting("", "Group that owns the socket; empty means the daemon's own.")
+    admin_socket: Path = _setting(
+        Path(), "Unix socket for the admin: erasure, the outbox, all corrections."
+    )
+    admin_socket_mode: str = _setting("0660", "Permission bits of the admin's socket, octal.")
+    admin_socket_group: str = _setting(
+        "", "Group that owns the admin's socket; empty means the daemon's own."
+    )
     bundle: Path = _setting(STARTER, "Directory of the bundle to serve.")
     intents: Path = _setting(DEFAULT_INTENTS, "The default label set.")
     threads: int = _setting(
@@ -123,11 +161,79 @@ class Settings:
         10.0, "Seconds given to requests in flight at a stop.", 0.0, 600
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
+    state_dir: Path = _setting(
+        default_state_dir, "Directory of corrections and recent predictions; private."
+    )
+    corrections_apply: bool = _setting(
+        True, "Answer a text that was corrected, under the same labels, with its correction."
+    )
+    predictions: str = _setting(
+        "text",
+        "What is kept of recent answers: text (for review and correction by id), hash or off.",
+    )
+    predictions_days: int = _setting(30, "Days that recent answers are kept.", 1, 3650)
+    predictions_mb: int = _setting(64, "Megabytes that recent answers may take.", 1, 65536)
+    trusted_keys: Path = _setting(
+        Path(),
+        "Public keys (a file, or a directory of .pub and .pem files), one of which must have "
+        "signed a bundle that is installed; empty takes bundles without a signature.",
+    )
+    max_bundle_bytes: int = _setting(
+        2 << 30, "Largest archive that can be installed.", 1 << 10, 1 << 40
+    )
+    trial_timeout_s: float = _setting(
+        600.0, "Seconds that the trial of a bundle may take, a full window included.", 1, 86_400
+    )
+    trial_memory_mb: int = _setting(
+        0,
+        "Megabytes that the trial of a bundle may take; 0 means most of what is free.",
+        0,
+        1 << 20,
+    )
+    probation_requests: int = _setting(
+        50, "Texts that a new bundle is compared on before it is committed.", 0, 100_000
+    )
+    probation_s: float = _setting(
+        30.0,
+        "Seconds of waiting for live texts; then recent ones stand in for those that are missing.",
+        0,
+        604_800,
+    )
+    probation_agreement: float = _setting(
+        0.5, "Share of texts on which a new bundle must give the old one's label.", 0, 1
+    )
+    probation_slowdown: float = _setting(
+        4.0,
+        "How many times slower (p95) a new bundle of the same task may be than the old one.",
+        1,
+        1000,
+    )
+    idle_unload_s: float = _setting(
+        0.0,
+        "Seconds without a request after which the model leaves memory; 0 keeps it.",
+        0,
+        604_800,
+    )
+
+    def __post_init__(self) -> None:
+        """Put the admin's socket beside the other, wherever that is."""
+        if self.admin_socket == Path():
+            object.__setattr__(self, "admin_socket", self.socket.with_name(ADMIN_SOCKET))
+
+    @property
+    def models_dir(self) -> Path:
+        """Where installed bundles are kept."""
+        return self.state_dir / MODELS
 
     @property
     def mode_bits(self) -> int:
         """`socket_mode` as a number."""
         return int(self.socket_mode, 8)
+
+    @property
+    def admin_mode_bits(self) -> int:
+        """`admin_socket_mode` as a number."""
+        return int(self.admin_socket_mode, 8)
 
 
 def load_settings(
@@ -149,7 +255,10 @@ def load_settings(
         InvalidSettings: A key that is unknown, or a value of the wrong type or out of range.
     """
     environment = os.environ if environ is None else environ
-    values: dict[str, Any] = {"socket": default_socket(environment)}
+    values: dict[str, Any] = {
+        "socket": default_socket(environment),
+        "state_dir": default_state_dir(environment),
+    }
     origins = {f.name: "default" for f in fields(Settings)}
     path = config or default_config_path(environment)
     for origin, layer in (
@@ -165,13 +274,14 @@ def load_settings(
 
 def _read_config(path: Path, required: bool) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))  # some editors write a byte-order mark
+        read = tomllib.loads(path.read_text("utf-8-sig"))  # some editors write a byte-order mark
     except FileNotFoundError:
         if required:
             raise InvalidSettings(f"{path}: expected a config file, found none") from None
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidSettings(f"{path}: cannot read the config file: {error}") from error
+    return {k: v for k, v in read.items() if k not in FOREIGN_TABLES or not isinstance(v, dict)}
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -226,7 +336,7 @@ def _check(metadata: Mapping[str, Any], name: str, value: Any) -> None:
     low, high = metadata["low"], metadata["high"]
     if low is not None and not low <= value <= high:
         raise ValueError(f"expected {low:g} to {high:g}, found {value}")
-    if name == "socket_mode" and not (_MODE.fullmatch(value) and int(value, 8)):
+    if name in MODES and not (_MODE.fullmatch(value) and int(value, 8)):
         raise ValueError(f"expected octal permission bits such as 0660, found {value!r}")
-    if name == "log_level" and value not in LOG_LEVELS:
-        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}, found {value!r}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise ValueError(f"expected one of {', '.join(CHOICES[name])}, found {value!r}")

@@ -47,6 +47,16 @@ class Daemon:
     log_path: Path
 
     @property
+    def admin_socket(self) -> Path:
+        """Where the admin connects."""
+        return self.socket.with_name("admin.sock")
+
+    @property
+    def state_dir(self) -> Path:
+        """Where it keeps corrections, unless it was told otherwise."""
+        return self.socket.parent / "intentd"
+
+    @property
     def stdout(self) -> str:
         """What it printed so far: the line that says ready, and the one to try."""
         return self.stdout_path.read_text("utf-8")
@@ -125,7 +135,7 @@ def short_directory() -> Iterator[Path]:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """This process's environment without what would configure a daemon; config is read in `home`.
+    """This process's environment without what would configure a daemon; all it keeps is in `home`.
 
     As root the config file is /etc/intentd/intentd.toml all the same.
     """
@@ -134,6 +144,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     return kept | {
         "XDG_CONFIG_HOME": str(home),
         "XDG_RUNTIME_DIR": str(home),
+        "XDG_STATE_HOME": str(home),
         "PYTHONPATH": python_path,
     }
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from edge.bundle import SIGNATURE, Manifest, canonical_manifest
-from edge.errors import BundleCorrupt, InvalidSettings
+from edge.errors import BundleUntrusted, InvalidSettings
 
 __all__ = ["CONTEXT", "PublicKey", "check_signature", "read_public_key", "read_trusted_keys"]
 
@@ -88,14 +88,14 @@ def check_signature(bundle: Path, manifest: Manifest, keys: Sequence[PublicKey])
     """Check that a holder of one of the keys has signed this very manifest; returns whose it is.
 
     Raises:
-        BundleCorrupt: No signature, or none of these keys over this manifest.
+        BundleUntrusted: No signature, or none of these keys over this manifest.
     """
     path = bundle / SIGNATURE
     try:
         with path.open("rb") as file:
             signature = base64.b64decode(file.read(MAX_SIGNATURE_BYTES).strip(), validate=True)
     except FileNotFoundError as error:
-        raise BundleCorrupt(
+        raise BundleUntrusted(
             f"{bundle}: expected {SIGNATURE}, found none; sign the bundle with "
             "intentd-export sign, or ask its maker for the signed one"
         ) from error
@@ -110,9 +110,9 @@ def check_signature(bundle: Path, manifest: Manifest, keys: Sequence[PublicKey])
     raise _unsigned(path, keys)
 
 
-def _unsigned(path: Path, keys: Iterable[PublicKey]) -> BundleCorrupt:
+def _unsigned(path: Path, keys: Iterable[PublicKey]) -> BundleUntrusted:
     names = " or ".join(key.name for key in keys)
-    return BundleCorrupt(
+    return BundleUntrusted(
         f"{path}: expected a signature of {names} over this manifest, found another; "
         "do not serve this bundle: get it again from its maker"
     )

@@ -16,7 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge.bundle import Bundle, Manifest, read_bundle, read_manifest
-from edge.errors import BundleCorrupt, BundleIncompatible, InvalidValue, NotFound
+from edge.errors import (
+    BundleCorrupt,
+    BundleIncompatible,
+    BundleOlder,
+    InvalidValue,
+    NotFound,
+)
 from edge.models.ages import is_older, newer
 from edge.models.archive import unpack
 from edge.models.durable import disk_errors, sync_directory
@@ -73,9 +79,10 @@ class VersionStore:
             trusted_keys: File or directory of public keys; given one, a signature is required.
 
         Raises:
-            BundleCorrupt: It is not complete, not what it claims to be, or not signed as required.
+            BundleCorrupt: It is not complete, or not what it claims to be.
+            BundleUntrusted: It is not signed as required.
             BundleIncompatible: It is for another program or CPU.
-            InvalidValue: It is older than what was taken before.
+            BundleOlder: It is older than what was taken before.
             InvalidSettings: The keys cannot be used.
             StoreUnavailable: The disk is full or broken.
         """
@@ -224,7 +231,7 @@ class VersionStore:
         journal = read_journal(self.directory) or self._rebuilt()
         newest = journal.newest.get(manifest.name)
         if newest is not None and is_older(manifest.version, newest) and not allow_older:
-            raise InvalidValue(
+            raise BundleOlder(
                 f"version: expected {manifest.name} {newest} or newer, found {manifest.version}; "
                 "say --allow-older to go back to it on purpose"
             )

@@ -171,7 +171,7 @@ class CorrectionStore:
 
     def counts(self) -> Future[Counts]:
         """Numbers for people."""
-        return self._writer.call(partial(counting.count, path=self._path))
+        return self._writer.call(counting.count)
 
     def backup(self) -> Future[Path]:
         """Write a checked copy into `directory`/backups and return its path."""

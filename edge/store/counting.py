@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edge.store.database import Database
 from edge.store.outbox import count_undelivered
-from edge.store.place import size_or_zero
 from edge.store.records import Counts
 
-__all__ = ["count", "size_bytes"]
+__all__ = ["count"]
 
 
-def count(db: Database, path: Path) -> Counts:
+def count(db: Database) -> Counts:
     """All numbers at once."""
     per_label = db.execute(
         "SELECT label, sum(kind = 'correction'), sum(kind = 'confirmation') FROM correction"
@@ -34,10 +31,4 @@ def count(db: Database, path: Path) -> Counts:
         outbox=count_undelivered(db),
         dead=dead,
         total=total,
-        bytes=size_bytes(path),
     )
-
-
-def size_bytes(path: Path) -> int:
-    """The database and its write-ahead log on disk."""
-    return size_or_zero(path) + size_or_zero(Path(f"{path}-wal"))

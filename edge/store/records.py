@@ -235,8 +235,6 @@ class Counts:
     """Undelivered, tombstones included, dead ones not."""
     dead: int
     total: int
-    bytes: int
-    """Database and write-ahead log on disk."""
 
 
 @dataclass(frozen=True, slots=True)

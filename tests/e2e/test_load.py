@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +119,53 @@ def test_burst_is_turned_away_at_once_and_nothing_is_lost(narrow: Daemon) -> Non
     for connection in connections:
         assert connection.ask("GET", "/healthz").status == 200
         connection.close()
+
+
+OVERLOAD_S = float(os.environ.get("TEST_OVERLOAD_S", "3"))
+MEGABYTE = 1 << 20
+
+
+def test_tenfold_overload_sheds_questions_and_no_correction() -> None:
+    """Whoever is turned away is told when to come back; each correction is kept; memory is bounded.
+
+    `TEST_OVERLOAD_S=30` makes it as long as the promise.
+    """
+    env = {"INTENTD_QUEUE_SIZE": "4", "INTENTD_MAX_CONNECTIONS": "64"}
+    with running_daemon(env=env) as daemon:
+        statuses: Counter[tuple[int, bool]] = Counter()
+        corrections: Counter[int] = Counter()
+        ends = time.monotonic() + OVERLOAD_S
+
+        def ask_on(_: int) -> None:
+            with Connection(daemon.socket) as connection:
+                while time.monotonic() < ends:
+                    connection.send(batch(4))
+                    reply = connection.reply()
+                    hint = int(reply.headers.get("retry-after", 0)) >= 1
+                    statuses[reply.status, hint] += 1
+
+        def correct_on(number: int) -> None:
+            with Connection(daemon.socket) as connection:
+                for turn in itertools.count():
+                    text = {"text": f"{number} {turn} gulls", "label": "SUMMARIZE"}
+                    reply = connection.ask("POST", "/v1/corrections", json.dumps(text).encode())
+                    corrections[reply.status] += 1
+                    if time.monotonic() > ends:
+                        return
+
+        before = metric(daemon.socket, "process_resident_memory_bytes")
+        with ThreadPoolExecutor(44) as pool:  # four run or wait at once: ten times too many
+            asking = [pool.submit(ask_on, number) for number in range(40)]
+            correcting = [pool.submit(correct_on, number) for number in range(4)]
+            for one in asking + correcting:
+                one.result()
+        grown = metric(daemon.socket, "process_resident_memory_bytes") - before
+        assert set(statuses) == {(200, False), (429, True)}, statuses
+        assert statuses[429, True] > statuses[200, False]
+        assert set(corrections) == {201}, corrections
+        assert metric(daemon.socket, "intentd_corrections_total") == corrections[201]
+        assert grown < 64 * MEGABYTE
+        check_log(daemon)
 
 
 def test_overload_is_said_in_the_foreign_formats(narrow: Daemon) -> None:

@@ -12,11 +12,19 @@ from typing import Any
 import pytest
 from fastapi.openapi.models import OpenAPI
 
-from edge import errors
+from edge import errors, wire
 from edge.bundle import STARTER, read_bundle
 from edge.labels import DEFAULT_INTENTS, read_label_set
 from edge.protocol import REFUSALS
-from edge.wire import BatchAnswer, ClassifyAnswer, ClassifyRequest, IntentsAnswer, ModelAnswer
+from edge.wire import (
+    BatchAnswer,
+    ClassifyAnswer,
+    ClassifyRequest,
+    IntentsAnswer,
+    ModelAnswer,
+    Problem,
+)
+from edge.wire.base import AnswerModel, RequestModel
 from tests.daemons import Daemon
 from tests.e2e.talk import CANARY, Connection, ask, metric, post
 
@@ -253,9 +261,10 @@ def test_unknown_paths_get_404_and_never_a_redirect(daemon: Daemon) -> None:
             assert (reply.status, reply.code) == (404, "not_found"), path
 
 
-def test_openapi_document_is_sound(daemon: Daemon) -> None:
+@pytest.mark.parametrize("socket", ["socket", "admin_socket"])
+def test_openapi_document_is_sound(daemon: Daemon, socket: str) -> None:
     """It parses as OpenAPI 3.1, what it refers to exists, and ids are unique."""
-    document = openapi(daemon)
+    document = json.loads(ask(getattr(daemon, socket), "GET", "/openapi.json").body)
     OpenAPI.model_validate(document)
     for ref in re.findall(r'"\$ref": ?"#/([^"]+)"', json.dumps(document)):
         node: Any = document
@@ -271,30 +280,50 @@ def test_openapi_document_is_sound(daemon: Daemon) -> None:
         assert operation["description"]
 
 
-def test_openapi_describes_the_request_that_is_read(daemon: Daemon) -> None:
+@pytest.mark.parametrize(
+    ("socket", "path", "model"),
+    [
+        ("socket", "/v1/classify", ClassifyRequest),
+        ("socket", "/v1/corrections", wire.CorrectionRequest),
+        ("admin_socket", "/v1/outbox/ack", wire.AckRequest),
+    ],
+)
+def test_openapi_describes_the_request_that_is_read(
+    daemon: Daemon, socket: str, path: str, model: type[RequestModel]
+) -> None:
     """The schema's fields are the model's, with its bounds."""
-    body = openapi(daemon)["paths"]["/v1/classify"]["post"]["requestBody"]
+    document = json.loads(ask(getattr(daemon, socket), "GET", "/openapi.json").body)
+    body = document["paths"][path]["post"]["requestBody"]
     schema = body["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == set(ClassifyRequest.model_fields)
+    assert set(schema["properties"]) == set(model.model_fields)
     assert schema["additionalProperties"] is False
 
 
 def test_documentation_names_every_route_and_field(daemon: Daemon) -> None:
     """A route or a field that is not in docs/api.md does not exist for its reader."""
     text = DOCS.read_text("utf-8")
-    for path, operations in openapi(daemon)["paths"].items():
+    admins = json.loads(ask(daemon.admin_socket, "GET", "/openapi.json").body)
+    for path, operations in [*openapi(daemon)["paths"].items(), *admins["paths"].items()]:
         for method in operations:
             assert f"`{method.upper()} {path}`" in text
-    models = (ClassifyRequest, ClassifyAnswer, IntentsAnswer, ModelAnswer)
-    for name in {field for model in models for field in model.model_fields}:
+    messages = [value for value in vars(wire).values() if isinstance(value, type)]
+    models = [
+        m for m in messages if issubclass(m, (RequestModel, AnswerModel)) and m is not Problem
+    ]
+    named = [item for model in models for item in model.model_fields.items()]
+    for name in {info.alias or field for field, info in named}:
         assert f"`{name}`" in text, name
 
 
 def test_documentation_explains_every_code() -> None:
     """Each code that an answer can carry has a row with its status, its meaning and what to do."""
     groups = (errors.InvalidRequest, errors.Unavailable)
-    raised = [leaf for group in groups for leaf in group.__subclasses__()]
-    codes = {(error.code, error.http_status) for error in [*raised, errors.EdgeError]}
+    raised: list[type[errors.EdgeError]] = [
+        leaf for group in groups for leaf in group.__subclasses__()
+    ]
+    raised += [errors.BundleCorrupt, errors.BundleUntrusted]
+    raised += [errors.BundleOlder, errors.BundleIncompatible, errors.EdgeError]
+    codes = {(error.code, error.http_status) for error in raised}
     codes |= {(code, status) for status, (code, _) in REFUSALS.items()}
     codes |= {("not_found", 404), ("method_not_allowed", 405), ("unavailable", 503)}
     codes -= {(errors.ClientGone.code, errors.ClientGone.http_status)}  # nobody is left to read it

@@ -12,6 +12,7 @@ import pytest
 
 from edge.api import create_app
 from edge.asgi import Message
+from edge.corrections import Corrections
 from edge.errors import Overloaded
 from edge.metrics import Metrics
 from edge.service import Service
@@ -26,6 +27,7 @@ class FakeService:
 
     error: BaseException = field(default_factory=lambda: ValueError(f"cannot read {SECRET!r}"))
     is_ready: bool = True
+    label_set: None = None
     healthy: bool = True
 
     def is_healthy(self) -> bool:
@@ -35,6 +37,20 @@ class FakeService:
     async def classify(self, *_: Any) -> list[Any]:
         """Fail as told."""
         raise self.error
+
+
+@dataclass
+class FakeCorrections:
+    """The use cases of corrections, which fail as told."""
+
+    error: BaseException
+
+    async def correct(self, *_: Any) -> Any:
+        """Fail as told."""
+        raise self.error
+
+    async def measure(self) -> None:
+        """Nothing to measure."""
 
 
 class Asked:
@@ -48,7 +64,8 @@ class Asked:
         self._parts = [b'{"%s": "a"}' % (b"text" if "/v1/" in path else b"inputs")]
         if parts is not None:
             self._parts = parts
-        app = create_app(cast(Service, service), self.metrics, "1", MAX_BODY_BYTES)
+        fakes = cast(Service, service), cast(Corrections, FakeCorrections(service.error))
+        app = create_app(*fakes, self.metrics, "1", MAX_BODY_BYTES)
         scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
         asyncio.run(app(scope, self._receive, self._send))
 
@@ -92,7 +109,7 @@ def test_bug_is_answered_and_logged_without_the_text(caplog: pytest.LogCaptureFi
     assert SECRET not in json.dumps(asked.json)
     assert SECRET not in logged(caplog)
     assert "ValueError in /v1/classify" in logged(caplog)
-    assert "_classify" in logged(caplog)
+    assert ", in classify" in logged(caplog)
     assert asked.count("/v1/classify", 500)
 
 

@@ -33,12 +33,12 @@ from edge.wire import (
     Timings,
     TokenInfo,
 )
+from tests.commands import INTENTD, intentd
 from tests.daemons import Daemon, clean_environment, running_daemon, short_directory
 from tests.reference import commands
 
 TEXT = "find the invoice from May"
 SECRET = "a sentence that no log may ever hold"
-INTENTD = [sys.executable, "-m", "edge.cli"]
 HEAVY = {"onnxruntime", "tokenizers", "fastapi", "numpy", "torch", "pydantic", "httpx2", "uvicorn"}
 DEADLINE_S = 60.0
 ESCAPE = "\x1b"
@@ -62,19 +62,6 @@ def no_daemon() -> Iterator[dict[str, str]]:
     """What a shell has where no daemon runs."""
     with short_directory() as directory:
         yield clean_environment(directory) | {"INTENTD_SOCKET": str(directory / "none.sock")}
-
-
-def intentd(
-    env: dict[str, str], *args: str, stdin: str | bytes = b""
-) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    done = subprocess.run(
-        [*INTENTD, *args], input=data, env=env, capture_output=True, timeout=DEADLINE_S
-    )
-    return subprocess.CompletedProcess(
-        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-    )
 
 
 def rows_of(output: str) -> list[Any]:
@@ -110,7 +97,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(("name", "command"), list(commands()))
 def test_every_help_has_an_example_and_explains_each_option(name: str, command: Any) -> None:
     """A person learns a command from its help alone."""
-    assert command.epilog.startswith("Example: intentd")
+    assert re.match(r"Example: (sudo (/\S+/)?)?intentd ", command.epilog)
     assert command.help
     for parameter in command.params:
         assert parameter.help, f"{name}: {parameter.name} has no help"
@@ -152,7 +139,9 @@ def test_people_get_bars_and_programs_get_json(environment: dict[str, str]) -> N
     assert shown.returncode == 0
     assert shown.stdout.splitlines()[0].endswith(str(answer.label or answer.raw_label))
     for score in answer.scores:
-        assert re.search(rf"{score.label} +{score.score:.3f} *(█|$)", shown.stdout, re.MULTILINE)
+        assert re.search(
+            rf"{score.label} +{score.score:.3f} *([█-▏]|$)", shown.stdout, re.MULTILINE
+        )
     assert ESCAPE not in shown.stdout
 
 
@@ -568,11 +557,11 @@ def test_completion_completes(no_daemon: dict[str, str]) -> None:
     """What the shell's script calls answers with commands."""
     env = no_daemon | {
         "_INTENTD_COMPLETE": "complete_bash",
-        "COMP_WORDS": "intentd st",
+        "COMP_WORDS": "intentd inten",
         "COMP_CWORD": "1",
     }
 
-    assert intentd(env).stdout.split() == ["status"]
+    assert intentd(env).stdout.split() == ["intents"]
 
 
 def test_the_daemons_log_never_holds_a_text(no_daemon: dict[str, str]) -> None:

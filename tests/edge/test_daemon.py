@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -17,10 +18,10 @@ import uvicorn
 
 from edge import daemon as module
 from edge import notify
-from edge.daemon import open_predictor, serve
+from edge.daemon import serve
 from edge.errors import BundleCorrupt, InvalidLabelSet, SocketInUse
 from edge.listener import open_listener
-from edge.service import Service
+from edge.service import open_predictor
 from edge.settings import Settings
 from tests.daemons import short_directory
 
@@ -39,6 +40,14 @@ class Diary:
         self.lines.append("warm")
         if self._fails:
             raise RuntimeError("the model cannot run")
+
+    async def begin(self) -> None:
+        """The admin's socket takes connections."""
+        self.lines.append("accepting admins")
+
+    async def go_on(self, start: object) -> None:
+        """What the last run left is gone on with."""
+        self.lines.append("going on")
 
     def is_healthy(self) -> bool:
         """Always."""
@@ -59,7 +68,10 @@ def start(diary: Diary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uvicorn.Server, "startup", listen)
     monkeypatch.setattr(notify, "ready", diary.write("ready"))
     config = uvicorn.Config(cast(Any, None))
-    server = module._Server(config, cast(Service, diary), diary.write("announced"))
+    admin = cast(module._AdminServer, diary)
+    desk = SimpleNamespace(begin=diary.go_on)
+    life = module._Life(cast(Any, diary), cast(Any, desk), cast(Any, None))
+    server = module._Server(config, life, admin, diary.write("announced"))
     asyncio.run(server.startup())
 
 
@@ -69,7 +81,14 @@ def test_ready_is_said_after_a_warm_inference_and_when_connections_are_taken(
     """A service manager sends traffic at READY=1, and the first request must be as fast as any."""
     diary = Diary()
     start(diary, monkeypatch)
-    assert diary.lines == ["warm", "accepting", "ready", "announced"]
+    assert diary.lines == [
+        "warm",
+        "accepting",
+        "going on",
+        "accepting admins",
+        "ready",
+        "announced",
+    ]
 
 
 def test_model_that_cannot_run_is_never_announced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,13 +123,39 @@ def test_predictor_is_what_the_settings_say(tmp_path: Path) -> None:
     assert open_predictor(Settings()).label_set.names
 
 
-def test_socket_named_api_is_chosen_among_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A unit may pass several; the one for apps has a name, and a lone one needs none."""
-    with socket.socket(socket.AF_UNIX) as api, socket.socket(socket.AF_UNIX) as other:
-        for passed, chosen in (({"x": other, "api": api}, api), ({"unknown": other}, other)):
-            monkeypatch.setattr(module, "inherited_sockets", lambda passed=passed: passed)
-            with module._sockets(Settings(socket=Path("/nowhere/s"))) as (listening, _):
-                assert listening == [chosen]
+def test_inherited_sockets_are_told_apart_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lone one needs no name and is for apps; the admin's is never taken for it."""
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as admin:
+        for passed in ({"admin": admin, "api": one}, {"unknown": one, "admin": admin}):
+            monkeypatch.setattr(module, "inherited_sockets", lambda passed=passed: dict(passed))
+            with module._sockets(Settings(socket=Path("/nowhere/s"))) as sockets:
+                assert (sockets.api, sockets.admin) == (one, admin)
+
+
+@pytest.mark.parametrize("name", ["api", "admin"])
+def test_socket_that_is_not_inherited_is_our_own(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit may pass only one of the two; whatever we opened is gone at the end."""
+    with socket.socket(socket.AF_UNIX) as passed, short_directory() as directory:
+        monkeypatch.setattr(module, "inherited_sockets", lambda: {name: passed})
+        own = {"api": "admin.sock", "admin": "api.sock"}[name]
+        with module._sockets(Settings(socket=directory / "api.sock")) as sockets:
+            assert passed is getattr(sockets, name)
+            assert [p.name for p in directory.glob("*.sock")] == [own]
+        assert not list(directory.glob("*.sock"))
+
+
+def test_cores_are_never_dumped() -> None:
+    """They would hold texts."""
+    script = (
+        "import resource; from edge import daemon;"
+        "hard = resource.getrlimit(resource.RLIMIT_CORE)[1];"
+        "resource.setrlimit(resource.RLIMIT_CORE, (hard, hard)); daemon._forbid_core_dumps();"
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=PATIENCE_S)
+    assert done.stdout == b"0\n", done.stderr
 
 
 def test_log_is_one_line_an_event_on_stderr() -> None:

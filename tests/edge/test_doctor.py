@@ -11,29 +11,34 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge import doctor
-from edge.bundle import MODEL, SELFTEST, STARTER, read_bundle, seal_bundle
+from edge import doctor, doctor_store
+from edge.bundle import CARD, MODEL, SELFTEST, STARTER, read_bundle, seal_bundle
 from edge.cpu import Cpu, default_threads
 from edge.doctor import Check, Verdict, examine, is_healthy
+from edge.doctor_service import check_models
+from edge.doctor_store import check_store
+from edge.models.versions import VersionStore
 from edge.settings import Settings
-from tests.daemons import clean_environment, running_daemon, short_directory
+from tests.daemons import clean_environment, running_daemon, short_directory, start
+from tests.edge.models.candidates import make_candidate
 
 # httpcore2 leaves the socket of a failed connect to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 ALWAYS = ["cpu", "threads", "libraries", "bundle", "intents"]
 WITH_A_MODEL = ["self-test", "speed", "memory"]
-LAST = ["socket", "daemon"]
+LAST = ["store", "models", "socket", "daemon", "posture"]
 
 
 @pytest.fixture
 def settings() -> Iterator[Settings]:
     """Every default, but for a socket where nobody answers."""
     with short_directory() as directory:
-        yield Settings(socket=directory / "api.sock")
+        yield Settings(socket=directory / "api.sock", state_dir=directory / "state")
 
 
 @pytest.fixture
@@ -64,11 +69,15 @@ def test_a_sound_machine_is_healthy(settings: Settings) -> None:
 def test_a_running_daemon_is_found() -> None:
     """With its model, and with the permissions of its socket."""
     with running_daemon("--socket-mode", "0600") as daemon:
-        found = named(examine(Settings(socket=daemon.socket)))
+        settings = Settings(socket=daemon.socket, state_dir=daemon.state_dir)
+        found = named(examine(settings))
 
     assert found["daemon"].verdict is Verdict.OK
     assert found["daemon"].facts["digest"] == read_bundle(STARTER).digest
     assert found["socket"].facts["mode"] == "0600"
+    assert found["store"].verdict is Verdict.OK
+    facts = found["store"].facts
+    assert (facts["journal_mode"], facts["synchronous"], facts["mode"]) == ("wal", "FULL", "0700")
 
 
 def test_a_damaged_bundle_fails_and_the_rest_is_still_checked(
@@ -161,6 +170,62 @@ def test_the_cpu_check_says_how_int8_is_summed(
     assert words in check.detail
 
 
+def test_a_state_directory_that_is_not_there_is_made_later(settings: Settings) -> None:
+    """The doctor changes nothing."""
+    found = check_store(settings)
+
+    assert (found.verdict, found.facts["exists"]) == (Verdict.NOTE, False)
+    assert not settings.state_dir.exists()
+
+
+def test_a_state_directory_that_others_may_read_fails(settings: Settings) -> None:
+    """It holds texts; the mode to set is named."""
+    settings.state_dir.mkdir(mode=0o700)
+    assert check_store(settings).verdict is Verdict.OK
+    settings.state_dir.chmod(0o750)
+    found = check_store(settings)
+
+    assert (found.verdict, found.facts["mode"]) == (Verdict.FAILED, "0750")
+    assert "chmod 0700" in found.detail
+
+
+def test_a_file_in_the_state_directorys_place_fails(settings: Settings) -> None:
+    """Nothing could be kept there."""
+    settings.state_dir.touch(mode=0o600)
+
+    assert "expected a directory" in check_store(settings).detail
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("filesystem_type", lambda _: "nfs4", "local file system"),
+        ("free_bytes", lambda _: 1 << 20, "make room"),
+        ("OLDEST_SQLITE", (99, 0, 0), "newer Python"),
+    ],
+)
+def test_a_place_where_corrections_are_not_safe_fails(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, value: Any, advice: str
+) -> None:
+    """A network, a full disk, an old SQLite: each with what to do."""
+    monkeypatch.setattr(doctor_store, name, value)
+    found = check_store(settings)
+
+    assert found.verdict is Verdict.FAILED
+    assert advice in found.detail
+
+
+def test_what_the_daemon_says_against_its_store_is_passed_on(settings: Settings) -> None:
+    """Its store is broken, though the directory looks well."""
+    with short_directory() as directory:
+        (directory / "file").touch()
+        state = directory / "file" / "state"
+        with start(directory, env={"INTENTD_STATE_DIR": str(state)}) as daemon:
+            found = check_store(replace(settings, admin_socket=daemon.admin_socket))
+    assert found.verdict is Verdict.FAILED
+    assert "state_dir" in found.detail
+
+
 def test_a_socket_path_that_no_kernel_takes_fails(settings: Settings) -> None:
     """It is told before a daemon is started on it."""
     path = settings.socket.parent / ("x" * 120)
@@ -222,3 +287,18 @@ def test_the_command_prints_every_check_and_exits_by_them(settings: Settings) ->
     assert [check["name"] for check in report["checks"]] == ALWAYS + WITH_A_MODEL + LAST
     assert set(report["checks"][0]) == {"name", "verdict", "detail", "facts"}
     assert "failed   bundle" in broken.stdout
+
+
+def test_served_bundle_of_the_store_is_checked(settings: Settings, tmp_path: Path) -> None:
+    """Every hash of what `current` points to; a damaged one is to be rolled back."""
+    bundle = make_candidate(tmp_path / "made", version="2")
+    store = VersionStore(settings.models_dir)
+    digest = store.install(bundle.path).digest
+    assert check_models(settings).facts["current"] is None
+    store.begin(digest)
+    found = check_models(settings)
+    assert (found.verdict, found.facts["pending"]) == (Verdict.OK, digest)
+    card = store.find(digest).path / CARD
+    card.chmod(0o600)
+    card.write_text("changed")
+    assert check_models(settings).verdict is Verdict.FAILED

@@ -21,17 +21,25 @@ CONTRACT = {
     "WindowTooSmall": ("window_too_small", 422, 2),
     "BodyTooLarge": ("body_too_large", 413, 2),
     "UnsupportedEncoding": ("unsupported_encoding", 415, 2),
+    "NotFound": ("not_found", 404, 2),
+    "KeyReused": ("key_reused", 409, 2),
+    "SwapInProgress": ("swap_in_progress", 409, 1),
     "Unavailable": ("unavailable", 503, 1),
     "Overloaded": ("overloaded", 429, 1),
     "DeadlineExceeded": ("deadline_exceeded", 503, 1),
     "NotReady": ("not_ready", 503, 1),
+    "ModelFailed": ("model_failed", 503, 1),
+    "StoreUnavailable": ("store_unavailable", 507, 1),
     "ClientGone": ("client_gone", 499, 1),
     "CannotStart": ("cannot_start", 500, 3),
-    "BundleCorrupt": ("bundle_corrupt", 500, 3),
-    "BundleIncompatible": ("bundle_incompatible", 500, 3),
+    "BundleCorrupt": ("bundle_corrupt", 422, 3),
+    "BundleUntrusted": ("bundle_untrusted", 422, 3),
+    "BundleOlder": ("bundle_older", 422, 3),
+    "BundleIncompatible": ("bundle_incompatible", 422, 3),
     "InvalidSettings": ("invalid_settings", 500, 3),
     "InvalidLabelSet": ("invalid_label_set", 500, 3),
     "SocketInUse": ("socket_in_use", 500, 3),
+    "SyncRefused": ("sync_refused", 502, 5),
     "DaemonUnreachable": ("daemon_unreachable", 503, 4),
 }
 
@@ -105,5 +113,5 @@ def test_requests_at_fault_are_4xx_and_everything_else_is_not() -> None:
         assert 400 <= error.http_status < 500, error
         assert error.http_status != 429, error
     for error in descendants(Unavailable):
-        assert error.http_status in (429, 499, 503), error
+        assert error.http_status in (429, 499, 503, 507), error
         assert error.retry_after_s >= 1, error

@@ -88,18 +88,18 @@ def test_requests_are_counted_by_route_and_status() -> None:
 def test_answers_are_counted_with_their_tokens_and_times() -> None:
     """Milliseconds on the wire, seconds in the metrics, as Prometheus has it."""
     metrics = Metrics()
-    metrics.count_answer(answer(truncated=True))
-    metrics.count_answer(answer(reason=Reason.BELOW_THRESHOLD))
+    for reason in Reason:
+        metrics.count_answer(answer(truncated=reason is Reason.CORRECTED, reason=reason))
 
     samples = read(metrics)
 
     for reason in Reason:
         assert samples["intentd_predictions_total", (("reason", reason.value),)] == 1
     assert samples["intentd_truncated_total", ()] == 1
-    assert samples["intentd_tokens_sum", ()] == 18
-    for stage, seconds in (("queue", 0.002), ("tokenize", 0.004), ("infer", 0.06)):
+    assert samples["intentd_tokens_sum", ()] == 27
+    for stage, seconds in (("queue", 0.003), ("tokenize", 0.006), ("infer", 0.09)):
         key = (("stage", stage),)
-        assert samples["intentd_stage_seconds_count", key] == 2
+        assert samples["intentd_stage_seconds_count", key] == 3
         assert samples["intentd_stage_seconds_sum", key] == pytest.approx(seconds)
 
 
@@ -124,6 +124,21 @@ def test_the_queue_is_looked_at_when_the_metrics_are_read() -> None:
     assert read(metrics)["intentd_queue_depth", ()] == 3
     queue.clear()
     assert read(metrics)["intentd_queue_depth", ()] == 0
+
+
+def test_the_stores_are_looked_at_when_the_metrics_are_read() -> None:
+    """Corrections are counted by kind; a store that breaks shows at the next reading."""
+    metrics, health = Metrics(), {"ok": True, "dropped": 0}
+    metrics.watch_store(lambda: bool(health["ok"]), lambda: float(health["dropped"]))
+    metrics.count_correction("correction")
+    metrics.set_outbox(3)
+
+    assert read(metrics)["intentd_corrections_total", (("kind", "correction"),)] == 1
+    assert read(metrics)["intentd_outbox_records", ()] == 3
+    assert read(metrics)["intentd_store_ok", ()] == 1
+    health.update(ok=False, dropped=2)
+    assert read(metrics)["intentd_store_ok", ()] == 0
+    assert read(metrics)["intentd_predictions_dropped", ()] == 2
 
 
 def test_memory_and_open_files_of_the_process_are_there() -> None:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge import service as module
 from edge.errors import ClientGone, InvalidText, InvalidValue, NotReady
@@ -141,17 +136,3 @@ def test_top_k_cuts_scores_alone(predictor: Predictor) -> None:
     assert answer.timings.queue_ms == 1.235
     is_reached = answer.reason is Reason.ABOVE_THRESHOLD
     assert is_reached == (answer.label is not None)
-
-
-@given(st.integers(0, 2**48 * 10**6 - 1), st.binary(min_size=10, max_size=10))
-def test_ids_are_uuids_of_version_7(now_ns: int, noise: bytes) -> None:
-    """The time stands in front in milliseconds; all other bits but six are random."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "time_ns", lambda: now_ns)
-        patch.setattr(os, "urandom", lambda _: noise)
-        made = module._uuid7()
-    assert (made.version, made.variant) == (7, uuid.RFC_4122)
-    assert made.int >> 80 == now_ns // 10**6
-    fixed = 0xF << 76 | 0x3 << 62
-    random = int.from_bytes(noise, "big")
-    assert made.int & (2**80 - 1) & ~fixed == random & ~fixed

@@ -20,6 +20,8 @@ from edge.settings import (
     Settings,
     default_config_path,
     default_socket,
+    default_state_dir,
+    find_admin_socket,
     find_socket,
     load_settings,
     shows_tracebacks,
@@ -45,6 +47,23 @@ SAMPLE: dict[str, Any] = {
     "idle_timeout_s": 3.5,
     "drain_timeout_s": 4.5,
     "log_level": "debug",
+    "admin_socket": Path("/run/y.sock"),
+    "admin_socket_mode": "0600",
+    "admin_socket_group": "admins",
+    "state_dir": Path("/srv/state"),
+    "corrections_apply": False,
+    "predictions": "hash",
+    "predictions_days": 7,
+    "predictions_mb": 8,
+    "trusted_keys": Path("/etc/intentd/keys"),
+    "max_bundle_bytes": 1 << 20,
+    "trial_timeout_s": 30.0,
+    "trial_memory_mb": 500,
+    "probation_requests": 7,
+    "probation_s": 5.0,
+    "probation_agreement": 0.75,
+    "probation_slowdown": 2.0,
+    "idle_unload_s": 900.0,
 }
 
 
@@ -83,7 +102,7 @@ def test_without_anything_every_value_is_its_default(tmp_path: Path) -> None:
     """And says so."""
     settings, origins = load(tmp_path)
 
-    assert settings == dataclasses.replace(Settings(), socket=default_socket({}))
+    assert settings == Settings(socket=default_socket({}), state_dir=default_state_dir({}))
     assert origins == {field.name: "default" for field in FIELDS}
 
 
@@ -129,7 +148,7 @@ def test_every_setting_is_documented_and_its_default_passes_its_own_check(
 
     assert field.metadata["doc"].endswith(".")
     assert getattr(load(tmp_path, as_toml({field.name: default}))[0], field.name) == default or (
-        field.name == "socket_group" and default == ""
+        field.name.endswith("socket_group") and default == ""
     )
 
 
@@ -377,6 +396,60 @@ def test_the_debug_variable_is_no_setting(
 
     assert shows_tracebacks() is shows
     assert load(tmp_path, "", {DEBUG_VARIABLE: value})
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b", "HOME": "/h"}, "/var/lib/a"),
+        ({"XDG_STATE_HOME": "/x", "HOME": "/h"}, "/x/intentd"),
+        ({"HOME": "/h"}, "/h/.local/state/intentd"),
+        ({}, "/var/lib/intentd"),
+    ],
+)
+def test_corrections_lie_where_the_system_keeps_state(
+    tmp_path: Path, environ: dict[str, str], expected: str
+) -> None:
+    """The service manager's, else the user's, else the system's."""
+    assert default_state_dir(environ) == Path(expected)
+    assert load(tmp_path, "", environ)[0].state_dir == Path(expected)
+
+
+def test_the_admins_socket_lies_beside_the_other(tmp_path: Path) -> None:
+    """Unless it is told where to lie, in any layer."""
+    beside, _ = load(tmp_path, "", {}, socket=Path("/run/a/s"))
+    told, _ = load(tmp_path, "", {"INTENTD_ADMIN_SOCKET": "/b"}, socket=Path("/run/a/s"))
+
+    assert beside.admin_socket == Path("/run/a/admin.sock")
+    assert told.admin_socket == Path("/b")
+    assert load(tmp_path, 'admin_socket_mode = "0600"')[0].admin_mode_bits == 0o600
+
+
+def test_a_client_finds_the_admins_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the socket that it would use, or where it is told."""
+    monkeypatch.setenv("INTENTD_SOCKET", "/run/a/s")
+    monkeypatch.delenv("INTENTD_ADMIN_SOCKET", raising=False)
+
+    assert find_admin_socket() == Path("/run/a/admin.sock")
+    monkeypatch.setenv("INTENTD_ADMIN_SOCKET", "/b")
+    assert find_admin_socket() == Path("/b")
+
+
+def test_other_parts_have_tables_of_their_own(tmp_path: Path) -> None:
+    """`[sync]` is read elsewhere; a value of that name, or another table, is a mistake."""
+    settings, origins = load(tmp_path, 'threads = 3\n[sync]\nupstream = "https://x"')
+
+    assert (settings.threads, "sync" in origins) == (3, False)
+    for wrong in ("sync = 1", "[snyc]\na = 1"):
+        with pytest.raises(InvalidSettings, match="unknown setting"):
+            load(tmp_path, wrong)
+
+
+@pytest.mark.parametrize("word", ["", "none", "TEXT", "all"])
+def test_what_is_kept_of_predictions_is_a_closed_set(tmp_path: Path, word: str) -> None:
+    """A typing error must not keep texts that somebody wanted hashed."""
+    with pytest.raises(InvalidSettings, match="predictions: expected one of text, hash, off"):
+        load(tmp_path, f'predictions = "{word}"')
 
 
 def test_importing_the_module_reads_nothing(

@@ -15,26 +15,60 @@ from pydantic import BaseModel
 from edge import wire
 from edge.errors import InvalidRequest, InvalidValue, MalformedBody
 from edge.wire import (
+    AckAnswer,
+    AckRequest,
+    AgreementDay,
     BatchAnswer,
     ClassifyAnswer,
     ClassifyRequest,
+    CorrectionAnswer,
+    CorrectionDetail,
+    CorrectionFate,
+    CorrectionRecord,
+    CorrectionRequest,
+    CorrectionsAnswer,
+    CursorAnswer,
+    DeadAnswer,
+    DeadErasure,
+    DeadRecord,
+    EpochAnswer,
+    EpochRequest,
+    ErasedAnswer,
+    EraseRequest,
+    ErasureRecord,
     HubParameters,
     HubRequest,
     IntentInfo,
     IntentsAnswer,
+    LabelCount,
     LabelSetInfo,
     ModelAnswer,
     ModelInfo,
+    OutboxAnswer,
     Problem,
     Reason,
+    ReceiptsAnswer,
+    ReceiptsRequest,
+    RecordResult,
+    RedriveAnswer,
+    RedriveRequest,
+    ReviewAnswer,
+    ReviewItem,
     Score,
+    SentAnswer,
+    SentRequest,
+    StatsAnswer,
+    StoreInfo,
     TeiRequest,
     Timings,
     TokenInfo,
+    UseReceipt,
     decode,
 )
 
 REQUESTS = (ClassifyRequest, HubRequest, TeiRequest)
+ADMIN_REQUESTS = (AckRequest, EpochRequest, EraseRequest, ReceiptsRequest, RedriveRequest)
+CORRECTION_REQUESTS = (CorrectionRequest, SentRequest, *ADMIN_REQUESTS)
 CANARY = "zeppelin"
 
 # Round trips
@@ -94,6 +128,8 @@ model_answer = message(
     source=texts,
     threads=st.integers(),
     runtime=texts,
+    probation=st.booleans(),
+    loaded=st.booleans(),
 )
 problem = message(Problem, type=texts, title=texts, status=st.integers(), code=texts, detail=texts)
 options: dict[str, st.SearchStrategy[Any]] = {
@@ -121,7 +157,152 @@ tei_request = message(
     truncate=maybe | st.booleans(),
     raw_scores=st.booleans(),
 )
+word = st.text("abc-0", min_size=1, max_size=12)
+counts = st.integers(0, 2**53)
+some = maybe | texts
+said: dict[str, st.SearchStrategy[Any]] = {
+    "prediction_id": word,
+    "text": some,
+    "content": maybe,
+    "labels": maybe,
+    "source": texts,
+    "client_key": maybe | word,
+}
+correction_request = message(CorrectionRequest, label=some, confirm=st.just(False), **said)
+confirmation = message(CorrectionRequest, label=maybe, confirm=st.just(True), **said)
+known: dict[str, st.SearchStrategy[Any]] = {"kind": texts, "label": some, "predicted_label": some}
+fates = {f"{name}_utc": some for name in ("sent", "accepted", "used")} | {
+    "build": some,
+    "error": some,
+}
+correction_answer = message(
+    CorrectionAnswer, id=word, seq=counts, state=texts, created_utc=texts, **known
+)
+fate = message(
+    CorrectionFate,
+    id=word,
+    state=texts,
+    erased_utc=some,
+    created_utc=some,
+    **known | {"kind": some},
+    **fates,
+)
+offered: dict[str, st.SearchStrategy[Any]] = {
+    "seq": counts,
+    "epoch": counts,
+    "text": texts,
+    "content": some,
+    "score": maybe | numbers,
+    "labels": st.lists(texts, max_size=2),
+    "label_set": texts,
+    "model": texts,
+    "phase": texts,
+    "source": texts,
+    **known,
+}
+dated: dict[str, st.SearchStrategy[Any]] = {
+    "schema_version": counts,
+    "id": word,
+    "occurred_utc": texts,
+}
+record = message(CorrectionRecord, type=st.just("correction"), **dated, **offered)
+erasure = message(ErasureRecord, type=st.just("erasure"), **dated)
+dead = message(DeadRecord, type=st.just("correction"), error=some, **dated, **offered)
+dead_erasure = message(DeadErasure, type=st.just("erasure"), error=some, **dated)
+detail = message(
+    CorrectionDetail,
+    id=word,
+    state=texts,
+    created_utc=texts,
+    attempts=counts,
+    prediction_id=some,
+    client_key=some,
+    **offered,
+    **fates,
+)
+review_item = message(
+    ReviewItem,
+    prediction_id=word,
+    text=texts,
+    content=some,
+    label=some,
+    raw_label=texts,
+    scores=st.lists(score, max_size=2),
+    labels=st.lists(texts, max_size=2),
+    reason=texts,
+    created_utc=texts,
+)
+result = message(
+    RecordResult,
+    id=word,
+    status=st.sampled_from(["accepted", "duplicate", "parked", "rejected"]),
+    code=some,
+    message=some,
+)
+receipt = message(UseReceipt, id=word, build=word, used_utc=texts)
+store_info = message(
+    StoreInfo,
+    ok=st.booleans(),
+    detail=texts,
+    quarantined=st.lists(texts, max_size=2),
+    salvaged=counts,
+    journal_mode=texts,
+    synchronous=texts,
+    free_bytes=counts,
+    sqlite_version=texts,
+    filesystem=texts,
+)
+label_count = message(
+    LabelCount, label=some, corrections=counts, confirmations=counts, target=counts
+)
+agreement = message(AgreementDay, day=texts, agreed=counts, total=counts)
+ids = st.lists(word, max_size=3)
+about_corrections = st.one_of(
+    correction_request,
+    confirmation,
+    correction_answer,
+    fate,
+    detail,
+    record,
+    erasure,
+    dead,
+    message(ReviewAnswer, items=st.lists(review_item, max_size=2)),
+    message(
+        OutboxAnswer,
+        device_id=texts,
+        epoch=counts,
+        records=st.lists(record | erasure, max_size=2),
+        remaining=counts,
+    ),
+    message(SentRequest, ids=ids),
+    message(SentAnswer, sent=counts),
+    message(AckRequest, results=st.lists(result, max_size=2)),
+    message(AckAnswer, acknowledged=counts, dead=counts, remaining=counts),
+    message(ReceiptsRequest, receipts=st.lists(receipt, max_size=2), cursor=counts),
+    message(ReceiptsAnswer, recorded=counts),
+    message(CursorAnswer, device_id=texts, epoch=counts, last_seq=counts, receipts_cursor=counts),
+    message(EpochRequest, server_epoch=counts, server_seq=counts),
+    message(EpochAnswer, epoch=counts),
+    message(DeadAnswer, records=st.lists(dead | dead_erasure, max_size=2)),
+    message(RedriveRequest, ids=maybe | ids),
+    message(RedriveAnswer, redriven=counts),
+    message(CorrectionsAnswer, corrections=st.lists(detail, max_size=2), next=maybe | counts),
+    message(EraseRequest, text=texts, ids=maybe),
+    message(EraseRequest, text=maybe, ids=ids),
+    message(ErasedAnswer, erased=ids),
+    message(
+        StatsAnswer,
+        per_label=st.lists(label_count, max_size=2),
+        agreement=st.lists(agreement, max_size=2),
+        total=counts,
+        outbox=counts,
+        dead=counts,
+        predictions_dropped=counts,
+        store=store_info,
+    ),
+)
 messages = st.one_of(
+    about_corrections,
     answer,
     batch,
     intents,
@@ -140,6 +321,21 @@ def test_every_field_of_every_message_survives_its_json(original: BaseModel) -> 
     assert decode(type(original), original.model_dump_json().encode()) == original
 
 
+def test_what_it_is_decides_how_a_record_is_read() -> None:
+    """One list holds corrections and erasures, told apart by their type alone."""
+    body = b'{"device_id": "d", "epoch": 1, "remaining": 0, "records": [%s]}'
+    found = decode(OutboxAnswer, body % b'{"type": "erasure", "id": "a", "occurred_utc": "t"}')
+
+    assert found.records == [ErasureRecord(id="a", occurred_utc="t")]
+
+
+def test_null_is_a_label_and_silence_is_none() -> None:
+    """`label: null` says none of these; a request without any label says nothing."""
+    assert decode(CorrectionRequest, b'{"text": "x", "label": null}').label is None
+    with pytest.raises(InvalidValue, match=r"expected label \(null for none of these\) or confirm"):
+        decode(CorrectionRequest, b'{"text": "x"}')
+
+
 def test_the_round_trip_covers_every_message_and_every_field() -> None:
     """A new message, or a new field, must join the round trip above."""
     public = {
@@ -147,15 +343,16 @@ def test_the_round_trip_covers_every_message_and_every_field() -> None:
         for name, value in vars(wire).items()
         if isinstance(value, type) and issubclass(value, BaseModel) and not name.startswith("_")
     } - {BaseModel}
+    elsewhere = {model for model in public if model.__module__ == "edge.wire.models"}
 
-    assert set(FIELDS) == public
+    assert set(FIELDS) == public - elsewhere
     for model, fields in FIELDS.items():
         assert set(fields) == set(model.model_fields), model
 
 
 def test_all_lists_every_message() -> None:
-    """`HubParameters` alone is a part of another, and private in spirit."""
-    assert {model.__name__ for model in FIELDS} - {"HubParameters"} <= set(wire.__all__)
+    """Nobody has to know which file of the package a message is in."""
+    assert {model.__name__ for model in FIELDS} <= set(wire.__all__)
 
 
 def test_a_client_reads_the_answers_of_a_newer_daemon() -> None:
@@ -171,6 +368,50 @@ def test_a_client_reads_the_answers_of_a_newer_daemon() -> None:
 def with_text(field: str) -> bytes:
     """A request with one more field, written as JSON."""
     return b'{"text": "x", ' + field.encode() + b"}"
+
+
+INVALID_CORRECTIONS: dict[str, tuple[type[BaseModel], bytes, str]] = {
+    "of nothing": (CorrectionRequest, b'{"label": "A"}', "body: expected prediction_id, text"),
+    "of an empty id": (CorrectionRequest, b'{"prediction_id": "", "label": "A"}', "prediction_id"),
+    "label and confirm": (
+        CorrectionRequest,
+        b'{"prediction_id": "p", "label": "A", "confirm": true}',
+        "body: expected one of label and confirm",
+    ),
+    "confirm without id": (
+        CorrectionRequest,
+        b'{"text": "x", "confirm": true}',
+        "body: confirm goes with prediction_id",
+    ),
+    "labels without text": (
+        CorrectionRequest,
+        b'{"prediction_id": "p", "label": "A", "labels": ["A"]}',
+        "body: content and labels go with text",
+    ),
+    "a long key": (
+        CorrectionRequest,
+        b'{"text": "x", "label": "A", "client_key": "%s"}' % (b"k" * 201),
+        "client_key",
+    ),
+    "unknown status": (
+        AckRequest,
+        b'{"results": [{"id": "a", "status": "ok"}]}',
+        "results.0.status",
+    ),
+    "erase of nothing": (EraseRequest, b"{}", "body: expected exactly one of text and ids"),
+    "negative cursor": (ReceiptsRequest, b'{"receipts": [], "cursor": -1}', "cursor"),
+    "wrong ids": (SentRequest, b'{"ids": [1]}', "ids.0"),
+}
+
+
+@pytest.mark.parametrize("case", INVALID_CORRECTIONS)
+def test_what_cannot_be_said_of_corrections_is_invalid(case: str) -> None:
+    """Each names its field."""
+    model, body, where = INVALID_CORRECTIONS[case]
+
+    with pytest.raises(InvalidValue) as caught:
+        decode(model, body)
+    assert str(caught.value).startswith(where)
 
 
 MALFORMED: dict[str, bytes] = {
@@ -351,7 +592,7 @@ names = st.sampled_from(
 
 
 @given(
-    model=st.sampled_from(REQUESTS),
+    model=st.sampled_from((*REQUESTS, *CORRECTION_REQUESTS)),
     body=st.dictionaries(names, json_values | st.dictionaries(names, json_values, max_size=3)),
 )
 def test_an_error_never_quotes_the_body(model: type[BaseModel], body: dict[str, Any]) -> None:
@@ -360,7 +601,7 @@ def test_an_error_never_quotes_the_body(model: type[BaseModel], body: dict[str, 
 
 
 @given(
-    model=st.sampled_from(REQUESTS),
+    model=st.sampled_from((*REQUESTS, *CORRECTION_REQUESTS)),
     body=st.binary(max_size=30),
     cut=st.integers(0, 60),
 )

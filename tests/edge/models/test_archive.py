@@ -18,7 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.bundle import MANIFEST, SIGNATURE, Bundle, read_bundle
-from edge.errors import BundleCorrupt, BundleIncompatible, EdgeError, InvalidSettings, InvalidValue
+from edge.errors import (
+    BundleCorrupt,
+    BundleIncompatible,
+    BundleOlder,
+    EdgeError,
+    InvalidSettings,
+)
 from edge.models import tarball
 from edge.models.archive import unpack
 from edge.models.entries import LIMITS_BYTES, Entry
@@ -29,7 +35,7 @@ from export.sign import make_keys, sign_bundle
 from tests.edge.models.bundles import Files, files_of, make_bundle, pack_tar, pack_zip
 from tests.edge.models.hostile import KINDS, folder
 
-REFUSALS = (BundleCorrupt, BundleIncompatible, InvalidValue)
+REFUSALS = (BundleCorrupt, BundleIncompatible, BundleOlder)
 _watching: list[Path] = []
 _written: list[tuple[str, str]] = []
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -204,7 +210,7 @@ def test_older_signed_bundle_is_refused(
     store.install(io.BytesIO(signed(newer, tmp_path / "ours.key")), trusted_keys=keys)
     data = signed(sound, tmp_path / "ours.key")
 
-    with only_incoming(store), pytest.raises(InvalidValue, match="or newer, found 1"):
+    with only_incoming(store), pytest.raises(BundleOlder, match="or newer, found 1"):
         store.install(io.BytesIO(data), trusted_keys=keys)
 
 

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from edge.bundle import CARD, MANIFEST, MODEL, Bundle
-from edge.errors import BundleCorrupt, BundleIncompatible, InvalidValue, NotFound, StoreUnavailable
+from edge.errors import (
+    BundleCorrupt,
+    BundleIncompatible,
+    BundleOlder,
+    InvalidValue,
+    NotFound,
+    StoreUnavailable,
+)
 from edge.models.journal import JOURNAL, Journal, read_journal, write_journal
 from edge.models.recovery import MAX_TRIES, recover
 from edge.models.tarball import pack_tar
@@ -129,7 +136,7 @@ def test_install_again_repairs_a_damaged_version(store: VersionStore, a: Bundle)
 def test_older_version_needs_an_explicit_word(store: VersionStore, a: Bundle, b: Bundle) -> None:
     """And with it, becomes the newest: a version that runs far ahead does not block the way."""
     store.install(b.path)
-    with pytest.raises(InvalidValue, match=r"expected tiny 2 or newer, found 1.*--allow-older"):
+    with pytest.raises(BundleOlder, match=r"expected tiny 2 or newer, found 1.*--allow-older"):
         store.install(a.path)
     assert [version.digest for version in store.versions()] == [b.digest]
 
@@ -142,7 +149,7 @@ def test_removed_version_still_counts_as_seen(store: VersionStore, a: Bundle, b:
     store.install(b.path)
     store.remove(b.digest)
 
-    with pytest.raises(InvalidValue, match="allow-older"):
+    with pytest.raises(BundleOlder, match="allow-older"):
         store.install(a.path)
 
 
@@ -165,7 +172,7 @@ def test_damaged_journal_does_not_forget_what_is_installed(
     store.commit()
     (store.directory / JOURNAL).write_text("{torn")
 
-    with pytest.raises(InvalidValue, match="allow-older"):
+    with pytest.raises(BundleOlder, match="allow-older"):
         store.install(a.path)
     assert recover(store, a.path).digest == b.digest
 

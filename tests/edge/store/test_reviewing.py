@@ -108,3 +108,15 @@ def test_every_reason_gets_its_turn(predictions: PredictionLog) -> None:
     assert reasons[Why.AUDIT] == 2
     assert reasons[Why.DISAGREEMENT] == 4
     assert predictions.review(0).result() == []
+
+
+def test_a_short_review_is_the_beginning_of_a_long_one(predictions: PredictionLog) -> None:
+    """Only as many as were asked for are held in memory: the best of them, not the first."""
+    for id in map(str, range(60)):
+        add(predictions, id, f"text {id}", model="m1", margin=(int(id) * 7 % 60) / 60)
+    for id in PLAIN[20:30]:
+        add(predictions, f"{id} again", f"text {id}", model="m2", raw_label="REASON")
+    whole = why_of(predictions.review(1000).result())
+    assert len(whole) == 60
+    for limit in (1, 2, 7, 30):
+        assert list(why_of(predictions.review(limit).result())) == list(whole)[:limit]

@@ -1,0 +1,205 @@
+"""All that the daemon does with models, put together: what it starts on, and what it goes on with.
+
+Each part has a module of its own; this one knows which there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from edge.activation import Activator
+from edge.body_pipe import receive
+from edge.errors import CannotStart, EdgeError, InvalidValue, StoreUnavailable
+from edge.ledger import DIRECTORY_MODE, Ledger
+from edge.long_shadow import LongShadow
+from edge.metrics import Metrics
+from edge.model_catalog import Catalog, Choice
+from edge.models.recovery import recover
+from edge.models.versions import VersionStore
+from edge.predictor import Predictor
+from edge.replay import Replay
+from edge.service import Service, open_predictor
+from edge.settings import Settings
+from edge.warmth import Warmth
+from edge.wire.models import (
+    ActivateRequest,
+    ActivationAnswer,
+    BundleDetail,
+    BundleFacts,
+    DiffAnswer,
+    ModelsAnswer,
+    RemovedAnswer,
+)
+
+__all__ = ["ModelDesk", "Start", "open_desk", "start_on"]
+
+log = logging.getLogger("intentd.models")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the daemon starts on."""
+
+    store: VersionStore | None
+    """None where the disk refused: then there is the settings' bundle alone."""
+    key: str | None
+    """The digest in the store of what answers; None is the settings' bundle."""
+    on_probation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDesk:
+    """All that is done with models."""
+
+    catalog: Catalog
+    activator: Activator
+    shadow: LongShadow
+    warmth: Warmth
+    max_bundle_bytes: int
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def begin(self, start: Start) -> None:
+        """Go on with what the last run left: a probation, a shadow."""
+        if start.on_probation and start.key is not None:
+            new = await asyncio.to_thread(self.catalog.choose_key, start.key)
+            old = await asyncio.to_thread(self._find_last_good, new)
+            self.activator.resume(old, new)
+        await self.shadow.resume()
+        self._tasks.append(asyncio.create_task(self.warmth.run()))
+
+    def _find_last_good(self, otherwise: Choice) -> Choice:
+        """What a probation falls back to, if that can still be read."""
+        try:
+            return self.catalog.choose_key(self.catalog.store.journal().last_good)
+        except EdgeError as error:
+            log.warning("%s", error)
+            return otherwise
+
+    async def close(self) -> None:
+        """End what goes on; the next start goes on with it."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await self.activator.close()
+        await self.shadow.close()
+
+    async def reload(self) -> None:
+        """Serve what `current` points to; what cannot be done is logged."""
+        try:
+            await self.activator.reload()
+        except EdgeError as error:
+            log.error("reload: %s", error)
+
+    async def facts(self, name: str) -> BundleDetail:
+        """One bundle with its manifest."""
+        act = self.activator
+        found = self.catalog.detail
+        return await asyncio.to_thread(found, name, act.serving, act.is_answering_on_probation)
+
+    async def list(self) -> ModelsAnswer:
+        """Every bundle on this machine, and the last activation."""
+        act = self.activator
+        is_new = act.is_answering_on_probation
+        models = await asyncio.to_thread(self.catalog.facts, act.serving, is_new)
+        previous = next((one.digest for one in models if one.state == "previous"), None)
+        return ModelsAnswer(
+            serving=act.serving_digest, previous=previous, models=models, activation=act.last()
+        )
+
+    async def install(self, request: Request, is_older_fine: bool) -> tuple[BundleFacts, bool]:
+        """Take in what the body holds; tells whether it is new."""
+        bundle, is_new = await receive(
+            request,
+            self.max_bundle_bytes,
+            lambda source: self.catalog.install(source, is_older_fine),
+        )
+        found = await self.facts(bundle.digest)
+        return BundleFacts(**found.model_dump(exclude={"manifest"})), is_new
+
+    async def remove(self, name: str) -> RemovedAnswer:
+        """Take a bundle away for good."""
+        choice = await asyncio.to_thread(self.catalog.choose, name)
+        if choice.key is None:
+            raise InvalidValue("digest: the bundle of the settings is not ours to remove")
+        if choice.digest == self.shadow.tell().digest:
+            raise InvalidValue("digest: this model is in the shadow; intentd shadow stop ends that")
+        act = self.activator.last()
+        if self.activator.is_busy and act is not None and act.digest == choice.digest:
+            raise InvalidValue("digest: this model is being activated; roll that back first")
+        await asyncio.to_thread(self.catalog.store.remove, choice.key)
+        return RemovedAnswer(removed=choice.digest)
+
+    async def compare(self, old: str, new: str) -> DiffAnswer:
+        """What changes for clients from one bundle to another."""
+
+        def read() -> DiffAnswer:
+            return self.catalog.compare(self.catalog.choose(old), self.catalog.choose(new))
+
+        return await asyncio.to_thread(read)
+
+    async def activate(self, body: ActivateRequest) -> ActivationAnswer:
+        """Begin an activation; it ends the shadow, whose memory it needs."""
+        answer = await self.activator.activate(body)
+        if self.shadow.is_on:
+            await self.shadow.stop()
+        return answer
+
+
+def start_on(settings: Settings) -> tuple[Start, Predictor]:
+    """Choose what to serve, and load it. Once a start: it counts as a try of what is on probation.
+
+    Returns:
+        What was chosen, and the model, which nobody but the slot may keep: else its memory stays.
+
+    Raises:
+        CannotStart: Neither a version of the store nor the settings' bundle can be used.
+    """
+    with suppress(OSError):  # the store would make it too, but for others to read
+        settings.state_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    try:
+        store = VersionStore(settings.models_dir)
+        recovery = recover(store, settings.bundle)
+    except (StoreUnavailable, OSError) as error:
+        log.warning("models cannot be installed: %s", error)
+        return Start(None, None), open_predictor(settings)
+    for note in recovery.notes:
+        log.warning("%s", note)
+    try:
+        predictor = open_predictor(settings, recovery.bundle)
+    except CannotStart as error:
+        if recovery.digest is None:
+            raise
+        log.error("%s; another model is served instead", error)
+        return _start_otherwise(settings, store, recovery.on_probation)
+    return Start(store, recovery.digest, recovery.on_probation), predictor
+
+
+def _start_otherwise(
+    settings: Settings, store: VersionStore, on_probation: bool
+) -> tuple[Start, Predictor]:
+    """The version that recovery chose is whole, and cannot be loaded: take the one before it."""
+    key = None
+    if on_probation:
+        with suppress(EdgeError):
+            key = store.rollback()
+    bundle = None if key is None else store.verify(key)
+    return Start(store, key), open_predictor(settings, bundle)
+
+
+def open_desk(
+    settings: Settings, service: Service, ledger: Ledger, metrics: Metrics, start: Start
+) -> ModelDesk:
+    """Wire the parts to one service."""
+    catalog, replay = Catalog(start.store, settings), Replay(ledger.predictions)
+    activator = Activator(service, catalog, replay, settings, metrics, start.key)
+    shadow = LongShadow(service, catalog, replay)
+    warmth = Warmth(service, settings.idle_unload_s, lambda: activator.is_busy or shadow.is_on)
+    service.is_on_probation = lambda: activator.is_answering_on_probation
+    metrics.watch_swaps(lambda: activator.is_busy, shadow.standing)
+    return ModelDesk(catalog, activator, shadow, warmth, settings.max_bundle_bytes)
