@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from edge.curation import Curation
 from edge.metrics import Metrics
-from edge.model_desk import ModelDesk
 from edge.model_routes import add_model_routes
 from edge.openapi import path_parameter, query_parameter, request_body, responses
 from edge.service import Service
+from edge.swap.desk import ModelDesk
 from edge.web import new_app, read_body, read_number, reply, until_stopped
 from edge.wire import (
     AckAnswer,

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge import __version__
-from edge.cli_classify import classify
-from edge.cli_correct import correct
-from edge.cli_corrections import corrections_app
-from edge.cli_model import model_app
-from edge.cli_options import SETTING_NAMES, ConfigOption, with_settings
-from edge.cli_output import write_error, write_facts, write_json, write_line, write_table
-from edge.cli_review import review
-from edge.cli_service import service_app
-from edge.cli_shadow import shadow_app
-from edge.cli_stats import stats
-from edge.cli_sync import sync
+from edge.commands.classify import classify
+from edge.commands.correct import correct
+from edge.commands.corrections import corrections_app
+from edge.commands.model import model_app
+from edge.commands.options import SETTING_NAMES, ConfigOption, with_settings
+from edge.commands.output import write_error, write_facts, write_json, write_line, write_table
+from edge.commands.review import review
+from edge.commands.service import service_app
+from edge.commands.shadow import shadow_app
+from edge.commands.stats import stats
+from edge.commands.sync import sync
 from edge.errors import EXIT_BUG, EXIT_NO, EdgeError
 from edge.settings import DEBUG_VARIABLE, Settings, load_settings, shows_tracebacks
 
@@ -111,8 +111,8 @@ def status(settings: Settings, as_json: Json = False) -> None:
 
     Exits 0 if it is ready, 1 if it is not, 4 if nobody answers.
     """
-    from edge.cli_status import read_status
     from edge.client import Client
+    from edge.commands.status import read_status
 
     with Client(settings.socket) as client:
         facts = read_status(client)

@@ -24,10 +24,10 @@ from edge.curation import Curation
 from edge.ledger import open_ledger
 from edge.listener import inherited_sockets, open_listener
 from edge.metrics import Metrics
-from edge.model_desk import ModelDesk, Start, open_desk, start_on
 from edge.protocol import ConnectionLimits, server_config
 from edge.service import Service
 from edge.settings import Settings
+from edge.swap.desk import ModelDesk, Start, open_desk, start_on
 from edge.wire import ModelInfo
 
 __all__ = ["configure_logging", "serve"]

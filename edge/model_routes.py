@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, Request, Response
 
 from edge.errors import InvalidValue, NotFound
-from edge.model_desk import ModelDesk
 from edge.openapi import path_parameter, query_parameter, request_body, responses
+from edge.swap.desk import ModelDesk
 from edge.web import read_body, read_number, reply, until_stopped
 from edge.wire import decode
 from edge.wire.models import (

@@ -1,6 +1,6 @@
 """The model that answers, behind one reference: switched in one step, drained, unloaded.
 
-A request keeps the model that it began with. It decides nothing; `edge.activation` does.
+A request keeps the model that it began with. It decides nothing; `edge.swap.activation` does.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import typer
 
 from edge import cli, errors
-from edge.cli_options import describe_default
+from edge.commands.options import describe_default
 from edge.errors import EdgeError
 from edge.protocol import REFUSALS
 from edge.settings import ENV_PREFIX, Settings

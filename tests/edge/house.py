@@ -14,11 +14,11 @@ from typing import Any
 from edge.corrections import Corrections
 from edge.ledger import Ledger, open_ledger
 from edge.metrics import Metrics
-from edge.model_desk import ModelDesk, open_desk, start_on
 from edge.models.versions import VersionStore
 from edge.service import Service
 from edge.settings import Settings
-from edge.swap import ENDED
+from edge.swap.desk import ModelDesk, open_desk, start_on
+from edge.swap.progress import ENDED
 from edge.wire import ClassifyAnswer, ClassifyRequest
 from edge.wire.models import ActivateRequest, ActivationAnswer, ActivationState
 

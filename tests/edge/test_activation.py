@@ -1,4 +1,4 @@
-"""`edge.activation` with real bundles, children and threads: what answers, and what is refused."""
+"""Activation with real bundles, children and threads: what answers, and what is refused."""
 
 from __future__ import annotations
 

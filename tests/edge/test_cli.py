@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from edge import cli
-from edge.cli_input import Item, read_text
-from edge.cli_stream import DAEMON_WORKERS, WAITING_ROWS, answer_all
+from edge.commands.input import Item, read_text
+from edge.commands.stream import DAEMON_WORKERS, WAITING_ROWS, answer_all
 from edge.errors import DaemonUnreachable, EdgeError, InvalidText, Overloaded
 from edge.settings import Settings
 from edge.wire import (

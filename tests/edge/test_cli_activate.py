@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from edge import cli_activate
 from edge.admin_client import AdminClient
-from edge.cli_activate import _watch
-from edge.cli_bundles import report_facts, write_changes, written_size
+from edge.commands import activate as cli_activate
+from edge.commands.activate import _watch
+from edge.commands.bundles import report_facts, write_changes, written_size
 from edge.errors import DaemonUnreachable, EdgeError, InvalidValue, NotFound, Unavailable
 from edge.wire import (
     CONFIGURED,

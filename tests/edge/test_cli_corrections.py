@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from edge import cli_admin, cli_corrections
 from edge.admin_client import AdminClient
-from edge.cli_corrections import _written_whole
 from edge.client import Client
+from edge.commands import admin as cli_admin
+from edge.commands import corrections as cli_corrections
+from edge.commands.corrections import _written_whole
 from edge.errors import DaemonUnreachable
 from edge.settings import Settings
 from edge.wire import CorrectionDetail, StatsAnswer

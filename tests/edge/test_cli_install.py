@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge.cli_install import choose
-from edge.cli_source import is_path
+from edge.commands.install import choose
+from edge.commands.source import is_path
 from edge.errors import InvalidValue, NotFound
 from edge.models.pull import Published
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.cli_keys import COMMANDS, CONFIRM_KEYS, Act, Step, assign_keys, keys_of, read_step
+from edge.commands.keys import COMMANDS, CONFIRM_KEYS, Act, Step, assign_keys, keys_of, read_step
 
 INTENTS = ("SUMMARIZE", "EXTRACT", "REASON", "SEARCH_ONLY")
 labels_of_any_kind = st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=60)

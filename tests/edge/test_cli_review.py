@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge.cli_keys import Act, Step
-from edge.cli_review import BATCH, Review
 from edge.client import Client
+from edge.commands.keys import Act, Step
+from edge.commands.review import BATCH, Review
 from edge.errors import DaemonUnreachable, EdgeError, NotFound, StoreUnavailable, UnknownLabel
 from edge.wire import CorrectionAnswer, CorrectionDetail, ReviewAnswer, ReviewItem, Score
 from tests.commands import INTENTD, intentd

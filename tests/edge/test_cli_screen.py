@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from edge.cli_screen import TARGET, Card, Progress, progress_lines, render, render_end
+from edge.commands.screen import TARGET, Card, Progress, progress_lines, render, render_end
 
 INTENTS = ("SUMMARIZE", "EXTRACT", "REASON", "SEARCH_ONLY")
 any_text = st.text(st.characters(), max_size=400)  # lone surrogates too

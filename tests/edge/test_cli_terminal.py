@@ -18,7 +18,7 @@ from tests.terminals import Person, on_terminal
 LEFT = b"\x1b[?1049l"
 SCRIPT = """
 from rich.text import Text
-from edge.cli_terminal import open_terminal
+from edge.commands.terminal import open_terminal
 with open_terminal() as terminal:
     terminal.draw([Text("ready")])
     while (key := terminal.read_key()) not in ("", "x"):

@@ -1,4 +1,4 @@
-"""`edge.long_shadow`: what is refused, and what a start leaves alone."""
+"""`edge.swap.long_shadow`: what is refused, and what a start leaves alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from edge.bundle import Bundle
 from edge.errors import InvalidValue, NotFound
-from edge.long_shadow import FILE, MAX_TRIES
 from edge.models.versions import VersionStore
+from edge.swap.long_shadow import FILE, MAX_TRIES
 from edge.wire.models import CONFIGURED, ActivationState
 from tests.edge.house import house
 from tests.edge.models import graphs

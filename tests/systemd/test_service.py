@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from edge.cli_service import service_app
+from edge.commands.service import service_app
 from edge.errors import CannotStart, InvalidValue
 from edge.service_plan import Request, Run, carry_out, plan_install, plan_uninstall
 from edge.service_units import (

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli_options import with_settings
-from edge.cli_output import label_name, write_json, write_line
+from edge.commands.options import with_settings
+from edge.commands.output import label_name, write_json, write_line
 from edge.errors import DaemonUnreachable, InvalidRequest, NotFound, Unavailable
 from edge.settings import Settings
 
 if TYPE_CHECKING:  # slow to import, and --help does not need them
     from edge.admin_client import AdminClient
-    from edge.cli_keys import Step
-    from edge.cli_screen import Card, Progress
-    from edge.cli_terminal import Terminal
     from edge.client import Client
+    from edge.commands.keys import Step
+    from edge.commands.screen import Card, Progress
+    from edge.commands.terminal import Terminal
     from edge.wire import ReviewItem
 
 __all__ = ["Review", "review"]
@@ -75,7 +75,7 @@ class Review:
         Raises:
             DaemonUnreachable: Nobody answers any more.
         """
-        from edge.cli_keys import Act
+        from edge.commands.keys import Act
 
         item = self.queue[0] if self.queue else None
         if step.act is Act.UNDO:
@@ -172,8 +172,8 @@ def review(
     letters name a label; u takes the last one back.
     """
     from edge.admin_client import AdminClient
-    from edge.cli_admin import read_counts
     from edge.client import Client
+    from edge.commands.admin import read_counts
 
     with ExitStack() as stack:
         client = stack.enter_context(Client(settings.socket))
@@ -193,7 +193,7 @@ def review(
 
 
 def _need_terminal() -> None:
-    from edge.cli_terminal import why_no_terminal
+    from edge.commands.terminal import why_no_terminal
 
     if reason := why_no_terminal():
         raise InvalidRequest(
@@ -203,8 +203,8 @@ def _need_terminal() -> None:
 
 
 def _converse(session: Review) -> None:
-    from edge.cli_keys import Act, assign_keys, read_step
-    from edge.cli_terminal import END_OF_INPUT, open_terminal
+    from edge.commands.keys import Act, assign_keys, read_step
+    from edge.commands.terminal import END_OF_INPUT, open_terminal
 
     with open_terminal() as terminal:
         shown: ReviewItem | None = None
@@ -223,7 +223,7 @@ def _converse(session: Review) -> None:
 
 
 def _draw(terminal: Terminal, session: Review, item: ReviewItem | None) -> None:
-    from edge.cli_screen import render, render_end
+    from edge.commands.screen import render, render_end
 
     width, height = terminal.size
     if item is None:
@@ -233,7 +233,7 @@ def _draw(terminal: Terminal, session: Review, item: ReviewItem | None) -> None:
 
 
 def _card(item: ReviewItem) -> Card:
-    from edge.cli_screen import Card
+    from edge.commands.screen import Card
 
     return Card(
         text=item.text,
@@ -247,7 +247,7 @@ def _card(item: ReviewItem) -> Card:
 
 
 def _progress(session: Review) -> Progress:
-    from edge.cli_screen import Progress
+    from edge.commands.screen import Progress
 
     return Progress(
         done=len(session.history) - session.skipped,

@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from edge.cli_consent import consents
-from edge.cli_input import STDIN, read_text
-from edge.cli_options import with_settings
-from edge.cli_output import label_name, printable, shortened, write_facts, write_json, write_line
+from edge.commands.consent import consents
+from edge.commands.input import STDIN, read_text
+from edge.commands.options import with_settings
+from edge.commands.output import (
+    label_name,
+    printable,
+    shortened,
+    write_facts,
+    write_json,
+    write_line,
+)
 from edge.errors import EXIT_NO, InvalidValue, NotFound
 from edge.settings import Settings
 
@@ -64,7 +71,7 @@ def list_corrections(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """List corrections and confirmations, oldest first."""
-    from edge.cli_admin import admin_client, corrections
+    from edge.commands.admin import admin_client, corrections
 
     with admin_client(settings) as client:
         found: Iterable[CorrectionDetail] = corrections(client, label=label, kind=kind)
@@ -79,8 +86,8 @@ def show(settings: Settings, correction_id: Id, as_json: Json = False) -> None:
 
     Of an erased one only the fate is left.
     """
-    from edge.cli_admin import admin_client
     from edge.client import Client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         try:
@@ -103,7 +110,7 @@ def export(
     kind: Kind = None,
 ) -> None:
     """Write every correction with its text, as JSON Lines."""
-    from edge.cli_admin import admin_client, corrections
+    from edge.commands.admin import admin_client, corrections
 
     rows = 0
     with admin_client(settings) as client, _written_whole(output) as stream:
@@ -131,7 +138,7 @@ def erase(
 
     That is the correction, its prediction, and every copy. Exits 1 if an id was not there.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     if text == bool(ids):
         raise typer.BadParameter("expected either IDs or --text; the text comes from stdin")

@@ -13,8 +13,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from edge.cli_keys import assign_keys, keys_of
-from edge.cli_output import bar, label_name, printable
+from edge.commands.keys import assign_keys, keys_of
+from edge.commands.output import bar, label_name, printable
 
 __all__ = ["TARGET", "Card", "Progress", "progress_lines", "render", "render_end"]
 

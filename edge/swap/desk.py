@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from edge.activation import Activator
 from edge.body_pipe import receive
 from edge.errors import CannotStart, EdgeError, InvalidValue, StoreUnavailable
 from edge.ledger import DIRECTORY_MODE, Ledger
-from edge.long_shadow import LongShadow
 from edge.metrics import Metrics
-from edge.model_catalog import Catalog, Choice
 from edge.models.recovery import recover
 from edge.models.versions import VersionStore
 from edge.predictor import Predictor
-from edge.replay import Replay
 from edge.service import Service, open_predictor
 from edge.settings import Settings
-from edge.warmth import Warmth
+from edge.swap.activation import Activator
+from edge.swap.catalog import Catalog, Choice
+from edge.swap.long_shadow import LongShadow
+from edge.swap.replay import Replay
+from edge.swap.warmth import Warmth
 from edge.wire.models import (
     ActivateRequest,
     ActivationAnswer,

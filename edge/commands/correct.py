@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from edge.cli_input import STDIN, read_text
-from edge.cli_options import with_settings
-from edge.cli_output import label_name, write_json, write_line
+from edge.commands.input import STDIN, read_text
+from edge.commands.options import with_settings
+from edge.commands.output import label_name, write_json, write_line
 from edge.settings import Settings
 
 __all__ = ["correct"]
@@ -60,8 +60,8 @@ def correct(
 
     It counts at once for the same text, and later as an example for training.
     """
-    from edge.cli_admin import read_counts
     from edge.client import Client, ConfirmOptions
+    from edge.commands.admin import read_counts
 
     if none and confirm:
         raise typer.BadParameter("expected one of --none and --confirm, found both")
@@ -124,7 +124,7 @@ def _verdict(kind: str, label: str | None, predicted: str | None) -> str:
 def _write_count(
     settings: Settings, counts: dict[str | None, int] | None, label: str | None
 ) -> None:
-    from edge.cli_screen import progress_lines
+    from edge.commands.screen import progress_lines
 
     if counts is not None:
         write_line(progress_lines(counts, [label], width=80)[0])

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.cli_options import with_settings
-from edge.cli_output import write_facts, write_json
-from edge.cli_source import is_path, opened, trusted_keys
+from edge.commands.options import with_settings
+from edge.commands.output import write_facts, write_json
+from edge.commands.source import is_path, opened, trusted_keys
 from edge.errors import EXIT_NO, BundleCorrupt, BundleIncompatible
 from edge.settings import Settings
 
@@ -44,7 +44,7 @@ def verify(
 
 
 def _ask(digest: str, settings: Settings) -> dict[str, Any]:
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         answer: dict[str, Any] = client.verify_model(digest).model_dump(mode="json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edge.cli_output import printable, write_facts, write_line, write_table
+from edge.commands.output import printable, write_facts, write_line, write_table
 
 if TYPE_CHECKING:  # pydantic is slow to import, and --help does not need it
     from edge.wire import (

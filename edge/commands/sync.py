@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli_options import ConfigOption
-from edge.cli_output import write_error, write_facts, write_json, write_line, write_table
+from edge.commands.options import ConfigOption
+from edge.commands.output import write_error, write_facts, write_json, write_line, write_table
 from edge.errors import EXIT_NO, DaemonUnreachable, InvalidValue, Unavailable
 from edge.settings import Settings, find_admin_socket, load_settings
 
@@ -65,7 +65,7 @@ def sync(
     Exits 0 when all is delivered, 1 when something is left for the next run, 3 when sync is off, 4
     if the daemon does not answer, 5 if upstream does not let this device in.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
     from edge.sync.schedule import parse_interval
 
     if sum((preview, dry_run, dead, redrive, every is not None)) > 1:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli_options import with_settings
-from edge.cli_output import bar, write_facts, write_json, write_line
+from edge.commands.options import with_settings
+from edge.commands.output import bar, write_facts, write_json, write_line
 from edge.errors import EdgeError
 from edge.settings import Settings
 
@@ -30,7 +30,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count what was collected, and how often the model was right."""
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         answer = client.stats()
@@ -43,7 +43,7 @@ def stats(
 
 
 def _write_examples(settings: Settings, answer: StatsAnswer) -> None:
-    from edge.cli_screen import progress_lines
+    from edge.commands.screen import progress_lines
 
     counts = {row.label: row.corrections + row.confirmations for row in answer.per_label}
     offered = _intents(settings)

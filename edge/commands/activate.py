@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli_bundles import named, report_facts, short, write_changes
-from edge.cli_consent import consents
-from edge.cli_options import with_settings
-from edge.cli_output import printable, write_facts, write_json, write_line
-from edge.cli_progress import status_line
+from edge.commands.bundles import named, report_facts, short, write_changes
+from edge.commands.consent import consents
+from edge.commands.options import with_settings
+from edge.commands.output import printable, write_facts, write_json, write_line
+from edge.commands.progress import status_line
 from edge.errors import EXIT_NO, DaemonUnreachable, InvalidValue, NotFound, Unavailable
 from edge.settings import Settings
 
@@ -97,7 +97,7 @@ def activate(
     decides. Shows what changes for clients, and asks if some of their requests will be refused.
     Exits 0 once it is committed (or waits for commit), 1 if it was refused or rolled back.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
     from edge.wire import SwapMode
 
     if mode not in tuple(SwapMode):
@@ -117,7 +117,7 @@ def activate(
 @with_settings("socket", "admin_socket")
 def commit(settings: Settings, as_json: JsonOption = False) -> None:
     """Keep the model that is on probation."""
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         _conclude(client, client.commit_model(), as_json)
@@ -129,7 +129,7 @@ def rollback(settings: Settings, as_json: JsonOption = False) -> None:
 
     From a model on probation to the one that it replaced, else to the previous one.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         before = client.models().activation

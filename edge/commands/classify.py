@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli_input import STDIN, Item, read_lines, read_rows, read_text
-from edge.cli_options import with_settings
-from edge.cli_output import (
+from edge.commands.input import STDIN, Item, read_lines, read_rows, read_text
+from edge.commands.options import with_settings
+from edge.commands.output import (
     answer_row,
     error_fields,
     write_answer,
@@ -151,7 +151,7 @@ def _answer_many(
     workers: int | None,
 ) -> int:
     """Answer rows as they are read; returns how many failed."""
-    from edge.cli_stream import DAEMON_WORKERS, answer_all
+    from edge.commands.stream import DAEMON_WORKERS, answer_all
 
     source = jsonl or lines
     items = read_rows(jsonl) if jsonl else read_lines(lines) if lines else map(Item, texts)

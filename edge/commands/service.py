@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli_output import write_facts, write_json, write_line, write_table
+from edge.commands.output import write_facts, write_json, write_line, write_table
 from edge.errors import EXIT_NO, InvalidValue
 
 if TYPE_CHECKING:  # --help needs none of it

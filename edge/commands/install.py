@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli_activate import JsonOption, Manners, YesOption, take_over
-from edge.cli_bundles import named, short, written_size
-from edge.cli_input import STDIN
-from edge.cli_options import with_settings
-from edge.cli_output import printable, write_json, write_line
-from edge.cli_progress import progress_bar
-from edge.cli_source import trusted_keys
+from edge.commands.activate import JsonOption, Manners, YesOption, take_over
+from edge.commands.bundles import named, short, written_size
+from edge.commands.input import STDIN
+from edge.commands.options import with_settings
+from edge.commands.output import printable, write_json, write_line
+from edge.commands.progress import progress_bar
+from edge.commands.source import trusted_keys
 from edge.errors import InvalidValue, NotFound
 from edge.settings import Settings
 
@@ -62,7 +62,7 @@ def install(
     It checks every byte, and keeps the bundle by its digest. Nothing answers differently until it
     is activated. To repeat it does no harm.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         found = _install(client, source, allow_older)
@@ -104,7 +104,7 @@ def pull(
     A download that broke off goes on where it ended. Every byte is checked against the digest;
     with trusted_keys set, a signature is required.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
     from edge.models.pull import read_index
 
     with admin_client(settings) as client:

@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.errors import EdgeError, InvalidValue, StoreUnavailable
 from edge.memory import free_bytes, needed_bytes
-from edge.model_catalog import Catalog, Choice
 from edge.models.durable import disk_errors, replace_file
 from edge.models.journal import Digest
 from edge.probation import Tally
-from edge.replay import Replay
 from edge.service import Service
 from edge.shadow import Shadow
 from edge.slot import LoadedModel
+from edge.swap.catalog import Catalog, Choice
+from edge.swap.replay import Replay
 from edge.wire.models import ShadowAnswer
 
 __all__ = ["LongShadow"]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.cli_activate import JsonOption, activate, commit, rollback
-from edge.cli_bundles import short, write_bundle, write_bundles, write_changes
-from edge.cli_install import install, pull
-from edge.cli_options import with_settings
-from edge.cli_output import write_facts, write_json, write_line
-from edge.cli_source import is_path, read_path_manifest
-from edge.cli_verify import verify
+from edge.commands.activate import JsonOption, activate, commit, rollback
+from edge.commands.bundles import short, write_bundle, write_bundles, write_changes
+from edge.commands.install import install, pull
+from edge.commands.options import with_settings
+from edge.commands.output import write_facts, write_json, write_line
+from edge.commands.source import is_path, read_path_manifest
+from edge.commands.verify import verify
 from edge.errors import InvalidValue
 from edge.settings import Settings
 
@@ -61,7 +61,7 @@ def list_models(settings: Settings, as_json: JsonOption = False) -> None:
 
     What answers is marked; the last line tells how the last activation went.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         answer = client.models()
@@ -78,7 +78,7 @@ def show(settings: Settings, digest: DigestArgument, as_json: JsonOption = False
 
     With --json its manifest, too.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         found = client.model(digest)
@@ -123,7 +123,7 @@ def remove(
 
     Never the one that answers.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         found = client.model(digest)
@@ -157,7 +157,7 @@ def _compare(settings: Settings, old: str, new: str) -> DiffAnswer:
     sides = (old, new)
     if all(side and is_path(side) for side in sides):
         return _compare_manifests(settings, *(read_path_manifest(Path(side)) for side in sides))
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         named = [side or client.models().serving for side in sides]

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from edge.errors import InvalidValue
 from edge.memory import free_bytes, needed_bytes
-from edge.model_catalog import Choice
 from edge.probation import Tally
+from edge.swap.catalog import Choice
 from edge.wire.models import (
     ActivateRequest,
     ActivationAnswer,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Full, Queue
 
-from edge.cli_input import Item
+from edge.commands.input import Item
 from edge.errors import EdgeError, InvalidRequest, Overloaded, Unavailable
 from edge.wire import ClassifyAnswer
 

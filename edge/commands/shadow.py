@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge.cli_activate import JsonOption
-from edge.cli_bundles import report_facts, short
-from edge.cli_options import with_settings
-from edge.cli_output import write_facts, write_json
+from edge.commands.activate import JsonOption
+from edge.commands.bundles import report_facts, short
+from edge.commands.options import with_settings
+from edge.commands.output import write_facts, write_json
 from edge.settings import Settings
 
 if TYPE_CHECKING:  # slow to import, and --help does not need it
@@ -44,7 +44,7 @@ def start(
     of a second model, and time that no request waits for. Where the two disagree is put up for
     review. A restart of the daemon does not end it.
     """
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         _write(client.start_shadow(digest), as_json)
@@ -54,7 +54,7 @@ def start(
 @with_settings("socket", "admin_socket")
 def status(settings: Settings, as_json: JsonOption = False) -> None:
     """Say how the two compare so far."""
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         _write(client.shadow(), as_json)
@@ -64,7 +64,7 @@ def status(settings: Settings, as_json: JsonOption = False) -> None:
 @with_settings("socket", "admin_socket")
 def stop(settings: Settings, as_json: JsonOption = False) -> None:
     """End the comparison, and say how it stood."""
-    from edge.cli_admin import admin_client
+    from edge.commands.admin import admin_client
 
     with admin_client(settings) as client:
         _write(client.stop_shadow(), as_json)

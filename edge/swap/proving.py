@@ -9,12 +9,12 @@ import asyncio
 from contextlib import suppress
 
 from edge.probation import Policy, Tally, decide
-from edge.replay import Replay
 from edge.service import Service
 from edge.settings import Settings
 from edge.shadow import Shadow
 from edge.slot import LoadedModel
-from edge.swap import Swap
+from edge.swap.progress import Swap
+from edge.swap.replay import Replay
 from edge.wire.models import ActivationState
 
 __all__ = ["Prover"]

@@ -14,14 +14,14 @@ from typing import Any
 from edge.errors import EdgeError, InvalidValue, NotReady, SwapInProgress
 from edge.memory import free_bytes, needed_bytes
 from edge.metrics import Metrics
-from edge.model_catalog import Catalog, Choice
 from edge.probation import Tally
-from edge.proving import Prover
-from edge.replay import Replay
 from edge.service import Service
 from edge.settings import Settings
 from edge.slot import LoadedModel
-from edge.swap import ENDED, Swap, choose_mode
+from edge.swap.catalog import Catalog, Choice
+from edge.swap.progress import ENDED, Swap, choose_mode
+from edge.swap.proving import Prover
+from edge.swap.replay import Replay
 from edge.wire.models import (
     CONFIGURED,
     ActivateRequest,

@@ -12,7 +12,6 @@ from edge.bundle import read_bundle
 from edge.errors import EdgeError
 from edge.ids import uuid7
 from edge.labels import LabelSet
-from edge.model_catalog import Choice
 from edge.predictor import Prediction
 from edge.query import Query
 from edge.shadow import Asked
@@ -20,6 +19,7 @@ from edge.slot import LoadedModel
 from edge.store import PredictionLog
 from edge.store.keys import override_key
 from edge.store.records import SHADOW, PredictionRow
+from edge.swap.catalog import Choice
 
 __all__ = ["Replay"]
 

@@ -1,6 +1,6 @@
 """Which key means what while a person reviews; pure functions.
 
-It reads no terminal: `edge.cli_terminal` hands over what was pressed.
+It reads no terminal: `edge.commands.terminal` hands over what was pressed.
 """
 
 from __future__ import annotations
