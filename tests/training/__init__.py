@@ -1,0 +1,1 @@
+"""Tests of the training, on rows and models made by the tests themselves."""

@@ -1,0 +1,48 @@
+"""Settings: one file, overrides on top, and no word that is not understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.errors import InvalidConfig
+from training.settings import Settings, load_settings
+
+
+def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    """Default < file < --set."""
+    path = tmp_path / "train.toml"
+    path.write_text("[build]\nseed = 3\ndev = 0.2\n")
+    found = load_settings(path, ["build.dev=0.3", "build.intents=mine.toml", "work_dir=x"])
+
+    assert (found.build.seed, found.build.dev) == (3, 0.3)
+    assert (found.build.intents, found.work_dir) == ("mine.toml", "x")
+    assert found.augment == Settings().augment
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("build.near_dupliate=1", "did you mean build.near_duplicate"),
+        ("build.dev=2", "build.dev"),
+        ("build.leaks=ignore", "fail"),
+        ("build", "section.key=value"),
+        ("a.b.c=1", "section.key=value"),
+        ("work_dir.x=1", "work_dir"),
+    ],
+)
+def test_what_is_not_understood_is_refused(override: str, said: str) -> None:
+    """One line, with the nearest name."""
+    with pytest.raises(InvalidConfig, match=said):
+        load_settings(None, [override])
+
+
+@pytest.mark.parametrize("text", ["[build", "build = 3", "\x00"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    """Named, in one line."""
+    path = tmp_path / "train.toml"
+    path.write_text(text)
+
+    with pytest.raises(InvalidConfig, match=r"train\.toml"):
+        load_settings(path)

@@ -1,0 +1,216 @@
+"""Every choice of a training run, frozen, each default written once; read from one TOML file.
+
+Order: default < train.toml < `--set section.key=value`. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from training.errors import InvalidConfig
+
+__all__ = [
+    "AugmentSettings",
+    "BuildSettings",
+    "CollectSettings",
+    "GoldenSettings",
+    "Settings",
+    "load_settings",
+]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class CollectSettings:
+    """Where corrections come from."""
+
+    __pydantic_config__ = STRICT
+
+    sources: tuple[str, ...] = ()
+    """A collector's URL, an export (.ndjson, .jsonl, .parquet), or a box's corrections.db."""
+    suppressed: tuple[str, ...] = ()
+    """Files of erased ids, one a line, as `intentd-collect export --suppressed` writes them."""
+    audit_sources: tuple[str, ...] = ("audit",)
+    """Values of a correction's `source` that mean: drawn at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenSettings:
+    """What a golden set must be before it is frozen."""
+
+    __pydantic_config__ = STRICT
+
+    min_per_class: Count = 10
+    """Agreed rows that every class needs."""
+    gate: Share = 0.90
+    """The accuracy that it is to prove; the gate of `assess`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """How rows become a data set."""
+
+    __pydantic_config__ = STRICT
+
+    intents: str = "default"
+    """The label set's intents.toml: its labels, and its examples as seeds; "default" is the shipped
+    one, and an empty string means the labels that occur, and no seeds."""
+    seeds: bool = True
+    """Whether the label set's examples take part."""
+    extra: tuple[str, ...] = ()
+    """Further files of rows."""
+    mixed_label_sets: Literal["refuse", "keep", "drop"] = "refuse"
+    """Rows that were labelled under another wording than most."""
+    unknown_labels: Literal["refuse", "drop"] = "refuse"
+    """Rows whose label is not in the set."""
+    near_duplicate: Share = 0.8
+    """Jaccard of two texts' shingles from which they are one."""
+    leak_jaccard: Share = 0.8
+    """The same, between a row and a golden one."""
+    leak_cosine: Share = 0.8
+    """Likeness of meaning between a row and a golden one from which it is a paraphrase."""
+    leaks: Literal["fail", "drop"] = "fail"
+    """What a row too like a golden one does."""
+    max_rows_per_source_day: Count = 100
+    """One person's zeal must not be the model; 0 means no limit."""
+    min_audit: Count = 30
+    """Audited rows from which the share of wrong answers is estimated."""
+    max_weight: Annotated[float, Field(ge=1)] = 4.0
+    """Bound of a row's weight, and of its inverse."""
+    dev: Share = 0.1
+    calibration: Share = 0.1
+    suspects: bool = True
+    """Whether probable label errors are looked for."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSettings:
+    """How classes are filled up."""
+
+    __pydantic_config__ = STRICT
+
+    target: Count = 500
+    """Rows a class, real ones included."""
+    templates: str = "default"
+    """A templates.toml; "default" is the shipped one, an empty string none."""
+    synonyms: str = "default"
+    """A synonyms.toml; the same."""
+    wordnet: bool = True
+    """Whether WordNet is asked too, where `wn` and an English lexicon are installed."""
+    noise: bool = True
+    max_children: Count = 8
+    """Synonym and noise rows of one real row: more are one row said again."""
+    max_per_template: Count = 40
+    """Rows of one template."""
+    max_template_share: Share = 0.8
+    """Of a class's rows, at most so many from templates."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it."""
+
+    __pydantic_config__ = STRICT
+
+    work_dir: str = "train"
+    """Where the stages' folders lie."""
+    collect: CollectSettings = field(default_factory=CollectSettings)
+    golden: GoldenSettings = field(default_factory=GoldenSettings)
+    build: BuildSettings = field(default_factory=BuildSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """One section as plain values, for a manifest."""
+        return asdict(getattr(self, name))
+
+
+def load_settings(path: Path | None, overrides: Iterable[str] = ()) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: train.toml; None means defaults, and a file that is not there is an error.
+        overrides: `section.key=value`, the value as TOML writes it; what is not TOML is a string.
+
+    Raises:
+        InvalidConfig: The file cannot be read, or a key or a value cannot be used.
+    """
+    values = {} if path is None else _read(path)
+    where = "the defaults" if path is None else str(path)
+    for override in overrides:
+        _apply(values, override)
+        where = f"{where} with --set"
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        raise InvalidConfig(
+            f"{where.replace(' with --set' * 2, ' with --set')}: {_say(error)}"
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise InvalidConfig(
+            f"{path}: expected the run's settings, but {error.strerror}; leave --config out for "
+            "the defaults"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidConfig(f"{path}: expected TOML, found {error}") from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *sections, key = name.strip().split(".")
+    if not equals or not key or len(sections) > 1:
+        raise InvalidConfig(
+            f"--set: expected section.key=value, found {override!r}; for example "
+            "--set build.near_duplicate=0.9"
+        )
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise InvalidConfig(f"--set {name}: expected a section in the file, found a value")
+    table[key] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _say(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        near = difflib.get_close_matches(place, _names(Settings), 1)
+        return f"unknown setting {place}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{place}: {problem['msg']}, found {problem['input']!r}"
+
+
+def _names(kind: type[Any], prefix: str = "") -> list[str]:
+    """Every setting, as `section.key`."""
+    names = []
+    for part in fields(kind):
+        factory = part.default_factory
+        if isinstance(factory, type) and is_dataclass(factory):
+            names += _names(factory, f"{part.name}.")
+        else:
+            names.append(f"{prefix}{part.name}")
+    return names

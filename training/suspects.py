@@ -1,0 +1,93 @@
+"""Finds labels that are probably wrong. The only file that knows scikit-learn's folds and cleanlab.
+
+Every row is judged by models that have not seen it. Suspects are for a person to look at: among
+corrections, "the model says otherwise" is why they exist, so nothing is ever deleted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from cleanlab.filter import find_label_issues
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits
+
+from training.embed import Vectors
+from training.rows import Row
+
+__all__ = ["find_suspects", "out_of_fold"]
+
+Probabilities = npt.NDArray[np.float64]
+
+STRENGTH = 10.0
+"""Of the regression (C): chosen by the noise measurement in docs/training.md."""
+MAX_ITERATIONS = 200
+
+
+def find_suspects(
+    rows: Sequence[Row],
+    vectors: Vectors,
+    folds: int,
+    seed: int,
+    track: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
+) -> list[dict[str, Any]]:
+    """Rows whose label is probably wrong, worst first, with what seems right.
+
+    Args:
+        rows: With and without label; the latter are a class of their own.
+        vectors: float32 [rows, dim].
+        folds: Parts in which rows are judged; classes with fewer rows are judged in fewer.
+        seed: Of the parts.
+        track: Wraps the loop over the parts, for a progress bar.
+    """
+    names = sorted({row.label or "" for row in rows})
+    given = np.array([names.index(row.label or "") for row in rows])
+    folds = min(folds, int(np.bincount(given).min(initial=len(rows))))
+    if len(names) < 2 or folds < 2:
+        return []
+    roots = [row.root for row in rows]
+    guessed = out_of_fold(given, vectors, roots, folds, seed, track)
+    worst = find_label_issues(
+        given,
+        guessed,
+        return_indices_ranked_by="self_confidence",
+        filter_by="prune_by_noise_rate",
+        n_jobs=1,
+    )
+    return [_suspect(rows[i], given[i], guessed[i], names) for i in worst]
+
+
+def out_of_fold(
+    given: npt.NDArray[np.int64],
+    vectors: Vectors,
+    groups: Sequence[str],
+    folds: int,
+    seed: int,
+    track: Callable[[Iterable[Any]], Iterable[Any]] = lambda items: items,
+) -> Probabilities:
+    """float64 [rows, classes]: what models say that have not seen the row, nor its relatives."""
+    guessed = np.zeros((len(given), int(given.max()) + 1))
+    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for train, held in track(list(parts.split(vectors, given, groups))):
+        model = LogisticRegression(C=STRENGTH, max_iter=MAX_ITERATIONS, tol=1e-3)
+        with threadpool_limits(1):  # on a busy machine BLAS threads wait for each other
+            model.fit(vectors[train], given[train])
+        guessed[np.ix_(held, model.classes_)] = model.predict_proba(vectors[held])
+    return guessed
+
+
+def _suspect(row: Row, given: int, guessed: Probabilities, names: Sequence[str]) -> dict[str, Any]:
+    best = int(guessed.argmax())
+    return {
+        "id": row.id,
+        "text": row.text,
+        "label": row.label,
+        "suggested": names[best] or None,
+        "score_of_label": round(float(guessed[given]), 4),
+        "score_of_suggested": round(float(guessed[best]), 4),
+        "origin": row.origin,
+    }
