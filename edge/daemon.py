@@ -23,6 +23,7 @@ from edge.corrections import Corrections
 from edge.curation import Curation
 from edge.ledger import open_ledger
 from edge.listener import inherited_sockets, open_listener
+from edge.memory import limit_arenas
 from edge.metrics import Metrics
 from edge.protocol import ConnectionLimits, server_config
 from edge.service import Service
@@ -55,6 +56,7 @@ def serve(settings: Settings, on_ready: Callable[[str, ModelInfo], None]) -> Non
         CannotStart: A socket, the bundle or the label set cannot be used.
     """
     _forbid_core_dumps()
+    limit_arenas()
     with _sockets(settings) as sockets, contextlib.ExitStack() as open_files:
         server = _build(settings, sockets, on_ready, open_files)
         asyncio.run(server.serve(sockets=[sockets.api]))

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import uuid
 
-from sqlite_utils import Migrations
-from sqlite_utils.db import Database
-
 from edge.errors import StoreUnavailable
-from edge.store.database import error_name, sqlite3, transaction
+from edge.store.database import Database, Migrations, error_name, sqlite3, transaction
 
 __all__ = ["CORRECTIONS", "HistoryDamaged", "is_current", "migrate"]
 

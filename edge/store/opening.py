@@ -7,11 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlite_utils import Migrations
-
 from edge.store.backups import write_backup
 from edge.store.database import (
     Database,
+    Migrations,
     checkpoint,
     connect,
     error_name,

@@ -8,10 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlite_utils import Migrations
-from sqlite_utils.db import Database
-
-from edge.store.database import pragma
+from edge.store.database import Database, Migrations, pragma
 from edge.store.records import SHADOW, PredictionRow
 
 __all__ = [

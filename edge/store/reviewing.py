@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from heapq import heappush, heappushpop
 from itertools import cycle
 
-from sqlite_utils.db import Database
-
+from edge.store.database import Database
 from edge.store.prediction_rows import AUDIT_BELOW, prediction_of
 from edge.store.records import SHADOW, Override, ReviewItem, Why
 

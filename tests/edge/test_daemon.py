@@ -169,3 +169,13 @@ def test_log_is_one_line_an_event_on_stderr() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert (done.stdout, done.stderr) == ("", "INFO intentd: one\n")
+
+
+def test_no_heavy_library_comes_in_unasked() -> None:
+    """sqlite-utils takes pandas where it finds it: 75 MB for nothing."""
+    code = (
+        "import sys, edge.daemon;"
+        "sys.exit(' '.join({'pandas', 'pyarrow', 'torch', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""

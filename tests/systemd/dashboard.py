@@ -120,6 +120,27 @@ PANELS = (
         help="Since the start: the disk was slower than the answers.",
     ),
     Panel(
+        "Model in memory",
+        ((now("intentd_model_loaded"), "{{instance}}"),),
+        help="0 while it is unloaded for want of requests (idle_unload_s), or being swapped.",
+    ),
+    Panel(
+        "Swaps a day",
+        (
+            ("86400 * " + rate("intentd_swaps_total", "state"), "{{state}}"),
+            (now("intentd_swap_in_progress"), "{{instance}} in progress"),
+        ),
+        help="How activations ended.",
+    ),
+    Panel(
+        "Shadow",
+        (
+            (rate("intentd_shadow_texts_total", "instance"), "{{instance}} texts a second"),
+            (now("intentd_shadow_agreement"), "{{instance}} agreement"),
+        ),
+        help="What a candidate was asked in the background, and how often it said the same.",
+    ),
+    Panel(
         "Memory",
         (
             (now("process_resident_memory_bytes"), "{{instance}} resident"),
