@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from edge.errors import InvalidValue
+from edge.labels import TARGET_PER_LABEL
 from edge.store.records import (
     Correction,
     Counts,
@@ -43,8 +44,6 @@ __all__ = [
 ]
 
 END_OF_TIME_MS = 253_402_300_800_000  # the year 10000, which `datetime` cannot write
-LABEL_TARGET = 500
-"""Corrections of one label after which fine-tuning pays. Source: the plan for Phase B."""
 
 
 def write_utc(milliseconds: int) -> str:
@@ -195,7 +194,7 @@ def describe_labels(counts: Counts, expected: tuple[str, ...]) -> list[LabelCoun
     others = sorted((label for label in counts.per_label if label not in expected), key=str)
     rows = ((label, counts.per_label.get(label, (0, 0))) for label in (*expected, *others))
     return [
-        LabelCount(label=label, corrections=made, confirmations=said, target=LABEL_TARGET)
+        LabelCount(label=label, corrections=made, confirmations=said, target=TARGET_PER_LABEL)
         for label, (made, said) in rows
     ]
 

@@ -17,11 +17,12 @@ from typing import Any
 from edge.embedded import DEFAULT_INTENTS
 from edge.errors import InvalidLabelSet, InvalidValue
 
-__all__ = ["DEFAULT_INTENTS", "Intent", "LabelSet", "read_label_set"]
+__all__ = ["DEFAULT_INTENTS", "TARGET_PER_LABEL", "Intent", "LabelSet", "read_label_set"]
 
 SCHEMA_VERSION = 1
 MAX_LABELS = 64  # one forward row per label in Phase A: this bounds a request's work and memory
 MAX_LABEL_CHARS = 512
+TARGET_PER_LABEL = 500  # examples with which a model of Phase B can be trained
 
 
 @dataclass(frozen=True, slots=True)

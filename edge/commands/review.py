@@ -6,7 +6,7 @@ The answers go to the daemon at once; nothing is kept here that a crash could lo
 from __future__ import annotations
 
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,9 +129,8 @@ class Review:
     def _erase(self, done: Done, correction_id: str) -> str:
         """Erase where this user may; else the next answer, being newer, replaces this one."""
         try:
-            self.admin.erase(correction_id)
-        except NotFound:
-            pass  # somebody else was faster
+            with suppress(NotFound):  # somebody else was faster
+                self.admin.erase(correction_id)
         except (DaemonUnreachable, Unavailable):
             return f"{label_name(done.label)} stays stored until your next answer replaces it"
         self._count(done.label, -1)

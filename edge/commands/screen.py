@@ -15,11 +15,10 @@ from rich.text import Text
 
 from edge.commands.keys import assign_keys, keys_of
 from edge.commands.output import bar, label_name, printable
+from edge.labels import TARGET_PER_LABEL
 
-__all__ = ["TARGET", "Card", "Progress", "progress_lines", "render", "render_end"]
+__all__ = ["Card", "Progress", "progress_lines", "render", "render_end"]
 
-TARGET = 500
-"""Examples of a label with which it can be trained. Source: DESIGN section 8."""
 REASONS = {
     "low_confidence": "the best label was hardly better than the second",
     "disagreement": "two models, or the model and a person, said different things",
@@ -86,13 +85,13 @@ def render_end(note: str, width: int) -> list[Text]:
 def progress_lines(
     counts: Mapping[str | None, int], labels: Sequence[str | None], width: int
 ) -> list[str]:
-    """A line with a bar towards `TARGET` for each label."""
+    """A line with a bar towards `TARGET_PER_LABEL` for each label."""
     names = [label_name(label) for label in labels]
     widest = max(map(cell_len, names), default=0)
     room = max(MIN_BAR_WIDTH, min(MAX_BAR_WIDTH, width - widest - 12))
     return [
-        f"{set_cell_size(name, widest)}  {counts.get(label, 0):>4} of {TARGET}  "
-        f"{bar(counts.get(label, 0) / TARGET, room)}".rstrip()
+        f"{set_cell_size(name, widest)}  {counts.get(label, 0):>4} of {TARGET_PER_LABEL}  "
+        f"{bar(counts.get(label, 0) / TARGET_PER_LABEL, room)}".rstrip()
         for name, label in zip(names, labels, strict=True)
     ]
 

@@ -6,7 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from edge.commands.screen import TARGET, Card, Progress, progress_lines, render, render_end
+from edge.commands.screen import Card, Progress, progress_lines, render, render_end
+from edge.labels import TARGET_PER_LABEL
 
 INTENTS = ("SUMMARIZE", "EXTRACT", "REASON", "SEARCH_ONLY")
 any_text = st.text(st.characters(), max_size=400)  # lone surrogates too
@@ -104,16 +105,21 @@ def test_labels_beyond_the_window_are_crowded_onto_few_lines() -> None:
 def test_bars_grow_towards_the_target() -> None:
     """Nothing, a trace, half, all, and more than all."""
     labels = ["a", "b", "c", "d", "e"]
-    counts: dict[str | None, int] = {"b": 1, "c": TARGET // 2, "d": TARGET, "e": 9999}
+    counts: dict[str | None, int] = {
+        "b": 1,
+        "c": TARGET_PER_LABEL // 2,
+        "d": TARGET_PER_LABEL,
+        "e": 9999,
+    }
 
     none, trace, half, full, more = progress_lines(counts, labels, 80)
 
-    assert none == f"a     0 of {TARGET}"
+    assert none == f"a     0 of {TARGET_PER_LABEL}"
     assert trace.endswith("  ▏")
     assert half.count("█") * 2 == full.count("█") == more.count("█") == 24
 
 
 def test_counts_are_left_out_where_they_are_not_told() -> None:
     """Without admin.sock there is no number, rather than a wrong one."""
-    assert f"of {TARGET}" not in shown(a_card(), None)
-    assert f"7 of {TARGET}" in shown(a_card(), {"REASON": 7})
+    assert f"of {TARGET_PER_LABEL}" not in shown(a_card(), None)
+    assert f"7 of {TARGET_PER_LABEL}" in shown(a_card(), {"REASON": 7})

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from edge.asgi import Receive, Scope, Send
-from edge.protocol import ConnectionLimits, server_config
+from edge.protocol import LAST_CALL_S, ConnectionLimits, server_config
 from tests.daemons import short_directory
 from tests.e2e.talk import PATIENCE_S, ask, post, request, wait_until
 from tests.systemd.activation import Manager, managed_sockets
@@ -113,8 +113,15 @@ def test_request_that_lies_unread_at_the_stop_is_answered() -> None:
     assert reply.startswith(b"HTTP/1.1 200")
 
 
-async def ask_at_the_stop(path: Path) -> bytes:
-    """Connect, and send a request in the very step in which the server begins to stop."""
+def test_connection_that_has_just_come_may_still_ask() -> None:
+    """On a busy machine the client may not get to sending before the last call of the others."""
+    with short_directory() as directory:
+        reply = asyncio.run(ask_at_the_stop(directory / "s", after_s=3 * LAST_CALL_S))
+    assert reply.startswith(b"HTTP/1.1 200")
+
+
+async def ask_at_the_stop(path: Path, after_s: float = 0) -> bytes:
+    """Connect, and send a request in the very step in which the server begins to stop, or later."""
     config = server_config(answer_200, ConnectionLimits(), drain_timeout_s=1)
     config.load()
     state = uvicorn.server.ServerState()
@@ -125,9 +132,12 @@ async def ask_at_the_stop(path: Path) -> bytes:
         reader, writer = await asyncio.open_unix_connection(path)
         while not state.connections:
             await asyncio.sleep(0)
-        writer.write(request("GET", "/"))
+        if not after_s:
+            writer.write(request("GET", "/"))
         for connection in list(state.connections):
             connection.shutdown()
+        if after_s:
+            asyncio.get_running_loop().call_later(after_s, writer.write, request("GET", "/"))
         reply = await asyncio.wait_for(reader.read(), PATIENCE_S)
         writer.close()
     return reply
