@@ -21,6 +21,8 @@ __all__ = [
     "BuildSettings",
     "CollectSettings",
     "GoldenSettings",
+    "PromoteSettings",
+    "PublishSettings",
     "Settings",
     "load_settings",
 ]
@@ -120,6 +122,34 @@ class AugmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PromoteSettings:
+    """Where candidates are registered."""
+
+    __pydantic_config__ = STRICT
+
+    tracking_uri: str = ""
+    """MLflow: a server's http(s)://…, or a database's sqlite:///…, postgresql://…; empty means a
+    SQLite file in the working directory."""
+    artifacts: str = ""
+    """Where the files of a database's runs lie (a path, s3://…); empty means the working directory.
+    A server has a place of its own."""
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "intentd"
+    """The name under which MLflow counts the versions; its experiment has the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """Where boxes find what was promoted."""
+
+    __pydantic_config__ = STRICT
+
+    to: str = ""
+    """A directory, file://…, or s3://bucket/prefix."""
+    key: str = ""
+    """A private key of `intentd-export keygen`; empty means unsigned."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it."""
 
@@ -131,6 +161,8 @@ class Settings:
     golden: GoldenSettings = field(default_factory=GoldenSettings)
     build: BuildSettings = field(default_factory=BuildSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    promote: PromoteSettings = field(default_factory=PromoteSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
 
     def section(self, name: str) -> dict[str, Any]:
         """One section as plain values, for a manifest."""
