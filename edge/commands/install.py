@@ -126,7 +126,7 @@ def choose(published: Sequence[Published], wanted: str) -> Published:
 
     Args:
         published: The index.
-        wanted: The beginning of a digest, a name, a name@alias, or nothing if there is only one name.
+        wanted: The beginning of a digest, NAME, NAME@ALIAS, or nothing if there is only one name.
 
     Raises:
         NotFound: None is meant.
