@@ -17,12 +17,26 @@ from typing import Any
 from urllib.request import urlopen
 
 from edge.bundle import Bundle
+from tests.commands import Done
 from tests.edge.models.bundles import make_bundle
+from tests.training.samples import run_train
 from training.stage import Stage
 
-__all__ = ["CHAMPION", "assessed", "exported", "ready", "running_mlflow", "shadowed", "write_stage"]
+__all__ = [
+    "CHAMPION",
+    "WHY",
+    "assessed",
+    "exported",
+    "produce",
+    "promote",
+    "ready",
+    "running_mlflow",
+    "shadowed",
+    "write_stage",
+]
 
 CHAMPION = "c" * 64
+WHY = ("--why", "better on golden-3", "--who", "ann")
 DEADLINE_S = 90.0  # MLflow takes 5 s to start on an idle machine
 
 
@@ -70,6 +84,18 @@ def ready(work_dir: Path, version: str = "1", **changes: Any) -> Bundle:
     assessed(work_dir, bundle.digest)
     shadowed(work_dir, bundle.digest)
     return bundle
+
+
+def promote(work_dir: Path, *words: str, to: str = "staging") -> Done:
+    """Run it, with a reason."""
+    return run_train(work_dir, "promote", "--to", to, *WHY, *words)
+
+
+def produce(work_dir: Path, bundle: Bundle, *words: str) -> None:
+    """Both steps, confirmed."""
+    for to in ("staging", "production"):
+        done = promote(work_dir, "--confirm", bundle.digest, *words, to=to)
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager
