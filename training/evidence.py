@@ -33,6 +33,7 @@ __all__ = [
 STAGING, PRODUCTION, PREVIOUS = "staging", "production", "previous"
 ASSESSMENT, SHADOW = "assessment.json", "shadow.json"
 SHORT_CHARS = 12
+WORSE = "worse"
 
 T = TypeVar("T", bound="_Record")
 Moves = dict[str, int | None]
@@ -156,6 +157,11 @@ def check(action: Action, candidate: Candidate, version: int | None, staging: in
         raise PromotionRefused(
             f"{name}: expected a shadow report of exactly this bundle, found none; run "
             "`intentd-train shadow`"
+        )
+    if candidate.verdict == WORSE:
+        raise PromotionRefused(
+            f"{name}: expected a candidate that is not worse than {short(candidate.champion)}, "
+            "found that the shadow report calls it worse; see shadow/report.md"
         )
     if version is None or staging != version:
         raise PromotionRefused(

@@ -72,9 +72,9 @@ def assessed(work_dir: Path, digest: str, *, accuracy: float = 0.93) -> None:
     write_stage(work_dir, "assess", {"assessment.json": report})
 
 
-def shadowed(work_dir: Path, digest: str, champion: str = CHAMPION) -> None:
+def shadowed(work_dir: Path, digest: str, verdict: str = "better") -> None:
     """As if `shadow` had run."""
-    report = {"champion": champion, "candidate": digest, "verdict": "better"}
+    report = {"champion": CHAMPION, "candidate": digest, "verdict": verdict}
     write_stage(work_dir, "shadow", {"shadow.json": report})
 
 

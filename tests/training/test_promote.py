@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -26,8 +27,11 @@ from tests.training.promotions import (
     shadowed,
     write_stage,
 )
-from tests.training.samples import lines_of, run_train
-from training.promote import AUDIT
+from tests.training.samples import QUIET, lines_of, run_train
+from training import audit
+from training.audit import AuditLog, Outcome, State
+from training.errors import PromotionRefused
+from training.promote import AUDIT, carry_out, propose_rollback
 from training.settings import Settings, load_settings
 from training.tracking import Registry
 
@@ -153,6 +157,7 @@ def test_what_is_there_already_stays_and_writes_no_row(sqlite_dir: Path) -> None
         ("gate", "accuracy"),
         ("shadow", "intentd-train shadow"),
         ("shadow of another", "intentd-train shadow"),
+        ("verdict", "worse"),
         ("staging", "--to staging"),
     ],
 )
@@ -163,7 +168,8 @@ def test_production_is_refused_without_all_that_it_takes(
     bundle = exported(sqlite_dir)
     assessed(sqlite_dir, bundle.digest, accuracy=0.5 if lack == "gate" else 0.95)
     if lack != "shadow":
-        shadowed(sqlite_dir, "d" * 64 if lack == "shadow of another" else bundle.digest)
+        digest = "d" * 64 if lack == "shadow of another" else bundle.digest
+        shadowed(sqlite_dir, digest, "worse" if lack == "verdict" else "not worse")
     if lack != "staging":
         assert promote(sqlite_dir).returncode == 0
     before = digests(sqlite_dir)
@@ -342,6 +348,42 @@ def test_two_at_once_lose_no_row(sqlite_dir: Path) -> None:
     assert len({row["id"] for row in history}) == len(history)
 
 
+def test_what_was_shown_is_what_is_done(sqlite_dir: Path) -> None:
+    """Moved by somebody else between the look and the word: refused."""
+    for version in ("1", "2"):
+        produce(sqlite_dir, ready(sqlite_dir, version))
+    settings = settings_of(sqlite_dir)
+    proposal = propose_rollback(settings, QUIET)
+    assert run_train(sqlite_dir, "promote", "--rollback", *WHY).returncode == 0
+    before = status(sqlite_dir)
+
+    with pytest.raises(PromotionRefused, match="moved meanwhile"):
+        carry_out(settings, proposal, "ann", "why", QUIET)
+    assert status(sqlite_dir) == before
+
+
+def test_a_disk_that_is_full_moves_nothing(
+    sqlite_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row comes before the move; half a row is none, and the same call goes through later."""
+    bundle = ready(sqlite_dir)
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "_write_all", half_written)
+        done = promote(sqlite_dir)
+    assert (done.returncode, "No space left" in done.stderr) == (3, True), done.stderr
+    assert digests(sqlite_dir) == {}
+
+    assert promote(sqlite_dir).returncode == 0
+    assert digests(sqlite_dir) == {"staging": bundle.digest}
+    assert len(status(sqlite_dir)["history"]) == 1
+
+
+def half_written(descriptor: int, data: bytes) -> None:
+    """As a full disk does it."""
+    os.write(descriptor, data[: len(data) // 2])
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 @pytest.mark.parametrize(
     ("uri", "code", "said"),
     [
@@ -431,10 +473,27 @@ def test_nothing_but_the_answer_is_printed(sqlite_dir: Path) -> None:
     assert "warning" not in done.stderr.lower()
 
 
+def test_one_at_a_time_holds_the_audit(tmp_path: Path) -> None:
+    """The second says that it waits, and goes on when the first has ended."""
+    order: list[str] = []
+    first = AuditLog(tmp_path / AUDIT)
+    waits = threading.Event()
+
+    def second() -> None:
+        with AuditLog(tmp_path / AUDIT).hold(waits.set):
+            order.append("second")
+
+    with first.hold():
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(60)
+        order.append("first")
+    thread.join(60)
+    assert order == ["first", "second"]
+
+
 def test_threads_do_not_tear_rows(tmp_path: Path) -> None:
     """The file itself, without MLflow: each row is whole."""
-    from training.audit import AuditLog, Outcome, State
-
     log = AuditLog(tmp_path / AUDIT)
 
     def write(number: int) -> None:
