@@ -30,7 +30,7 @@ from tests.training.promotions import (
 from tests.training.samples import QUIET, lines_of, run_train
 from training import audit
 from training.audit import AuditLog, Outcome, State
-from training.errors import PromotionRefused
+from training.errors import PromotionRefused, RegistryUnreachable
 from training.promote import AUDIT, carry_out, propose_rollback
 from training.settings import Settings, load_settings
 from training.tracking import Registry
@@ -285,19 +285,37 @@ def test_what_a_crash_cuts_short_is_settled_by_the_next_call(
     assert "cut short" not in run_train(sqlite_dir, "promote").stderr
 
 
-def dying_after(patched: pytest.MonkeyPatch, moves: int) -> None:
+def test_mlflow_that_goes_away_meanwhile_is_one_line(
+    sqlite_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two moves; when it is there again, the next call finishes what was begun."""
+    for version in ("1", "2"):
+        bundle = ready(sqlite_dir, version)
+        promote(sqlite_dir)
+        if version == "1":
+            promote(sqlite_dir, "--confirm", bundle.digest, to="production")
+    with monkeypatch.context() as patched:
+        dying_after(patched, 1, RegistryUnreachable("gone"))
+        done = promote(sqlite_dir, "--confirm", bundle.digest, to="production")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (3, "intentd-train: gone")
+    assert digests(sqlite_dir)["production"] == bundle.digest
+
+
+def dying_after(
+    patched: pytest.MonkeyPatch, moves: int, death: BaseException | type[BaseException] = Died
+) -> None:
     """Die instead of the move after so many; after all three, before they are written down."""
     real, left = Registry.move, [moves]
 
     def move(self: Registry, alias: str, number: int | None) -> None:
         if not left[0]:
-            raise Died
+            raise death
         left[0] -= 1
         real(self, alias, number)
 
     def tag(self: Registry, number: int, tags: dict[str, str]) -> None:
         if moves and not left[0]:
-            raise Died
+            raise death
         real_tag(self, number, tags)
 
     real_tag = Registry.tag

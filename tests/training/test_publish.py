@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from tests.edge.models.bundles import files_of
 from tests.fake_s3 import FakeS3, running_s3
 from tests.training.promotions import WHY, produce, promote, ready
 from tests.training.samples import run_train
+from tests.training.served import served
 from training.cli import main
 
 
@@ -39,23 +36,6 @@ def promoted(sqlite_dir: Path) -> Bundle:
     bundle = ready(sqlite_dir)
     produce(sqlite_dir, bundle)
     return bundle
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The directory, as any web server serves it."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_address[1]}"
-        http.shutdown()
-        thread.join()
 
 
 def test_published_bundle_is_pulled_from_a_directory_and_over_http(
