@@ -6,7 +6,8 @@
     ├── StageMissing         an earlier stage has not run, or its files were changed
     ├── DataRefused          an honest "no": no data set can be made of these rows as they are
     ├── LeakFound            an honest "no": golden rows, or their paraphrases, are in the training
-    └── SourceUnreachable    a database or a file does not answer now
+    ├── SourceUnreachable    a database or a file does not answer now
+    └── OutputFailed         the disk is full, or refuses
 
 Exit codes: 1 an honest "no", 2 something in the call is to be changed, 3 this machine cannot do it
 now. Messages say what was expected, what was found and what to do next.
@@ -19,6 +20,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidRows",
     "LeakFound",
+    "OutputFailed",
     "SourceUnreachable",
     "StageMissing",
     "TrainingError",
@@ -55,5 +57,11 @@ class LeakFound(DataRefused):
 
 class SourceUnreachable(TrainingError):
     """The database or the file cannot be read now."""
+
+    exit_code = 3
+
+
+class OutputFailed(TrainingError):
+    """The disk is full, or the directory cannot be written."""
 
     exit_code = 3

@@ -1,0 +1,178 @@
+"""The stage `fit`: a data set becomes model, calibration and history.
+
+It trains on augment/, or on build/ where nothing was made up; chooses on dev; never sees golden.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from export.report import Reporter
+from training.errors import StageMissing
+from training.fit.encoder import local_path, open_encoder
+from training.fit.examples import read_examples
+from training.fit.learn import Fitted, Parts, learn
+from training.fit.names import CALIBRATION, CALIBRATION_ROWS, DEV, HISTORY, MODEL
+from training.fit.processes import Place, read_place
+from training.settings import Settings
+from training.stage import Outcome, Stage, read_manifest, require
+
+__all__ = ["fit", "fit_stage", "read_labels"]
+
+TRAIN = "train.jsonl"
+CHECKPOINTS = "checkpoints"
+KEY = "key.json"
+
+
+def fit_stage(settings: Settings) -> Stage:
+    """The stage, with what it reads.
+
+    Raises:
+        StageMissing: Nothing was built.
+    """
+    work_dir = Path(settings.work_dir)
+    made = (work_dir / "augment").exists()
+    inputs = {
+        "train": require(work_dir / ("augment" if made else "build"), TRAIN),
+        "dev": require(work_dir / "build", "dev.jsonl"),
+        "calibration": require(work_dir / "build", CALIBRATION_ROWS),
+    }
+    if encoder := local_path(settings.fit.encoder):
+        inputs["encoder"] = encoder
+    return Stage(
+        name="fit",
+        folder=work_dir / "fit",
+        inputs=inputs,
+        config=settings.section("fit") | {"labels": list(read_labels(work_dir))},
+        code=("fit", "rows.py"),
+        versions=("accelerate", "scikit-learn", "torch", "transformers"),
+        resumable=True,
+    )
+
+
+def read_labels(work_dir: Path) -> tuple[str, ...]:
+    """The label set, in the order of the logits.
+
+    Raises:
+        StageMissing: Nothing was built.
+    """
+    return tuple(read_manifest(work_dir / "build")["counts"]["labels"])
+
+
+def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outcome | None:
+    """Train into fit/.
+
+    Under a launcher every process calls this; the main one alone writes. All of them see the same
+    files before the first step, so they come to the same decisions without asking each other.
+
+    Returns:
+        None on the processes that only reckon.
+
+    Raises:
+        TrainingError: The data cannot be used, or the disk is full.
+        ExportError: The encoder cannot be used, or the hub cannot be reached.
+    """
+    place = read_place()
+    stage = fit_stage(settings)
+    _check_order(settings)
+
+    def work(folder: Path) -> dict[str, Any]:
+        _keep_or_clear(folder, stage.needs())
+        fitted = _learn(settings, stage.inputs, place, folder / CHECKPOINTS, reporter)
+        assert fitted is not None  # this is the main process
+        _write(folder, fitted, settings)
+        return _counts(fitted)
+
+    if place.is_main:
+        return stage.run(work, force=force)
+    if force or not stage.is_current():
+        partial = stage.folder.with_name(f".{stage.name}.partial")
+        _learn(settings, stage.inputs, place, partial / CHECKPOINTS, reporter)
+    return None
+
+
+def _check_order(settings: Settings) -> None:
+    """Refuse an augmented set of an older build."""
+    work_dir = Path(settings.work_dir)
+    if not (work_dir / "augment").exists():
+        return
+    seen = read_manifest(work_dir / "augment")["inputs"].get("train")
+    if seen != read_manifest(work_dir / "build")["outputs"].get(TRAIN):
+        raise StageMissing(
+            f"{work_dir / 'augment'}: expected rows made of the last build, found those of another; "
+            "run `intentd-train augment` again, or remove the folder to train without it"
+        )
+
+
+def _learn(
+    settings: Settings,
+    inputs: Mapping[str, Path],
+    place: Place,
+    checkpoints: Path,
+    reporter: Reporter,
+) -> Fitted | None:
+    labels = read_labels(Path(settings.work_dir))
+    parts = Parts(
+        labels,
+        train=read_examples(inputs["train"], labels),
+        dev=read_examples(inputs["dev"], labels),
+        calibration=read_examples(inputs["calibration"], labels),
+    )
+    options = settings.fit
+    with open_encoder(options.encoder, options.revision) as encoder:
+        fitted = learn(encoder, parts, options, place, checkpoints, reporter)
+    if fitted is not None:
+        fitted.facts.update(
+            encoder=encoder.name, revision=encoder.revision, licence=encoder.licence
+        )
+    return fitted
+
+
+def _keep_or_clear(folder: Path, needs: Mapping[str, Any]) -> None:
+    """What an interrupted fit left is gone on from only if it is of these inputs and settings.
+
+    The old checkpoints go before the new key comes: whoever looks in between finds nothing.
+    """
+    key = folder / KEY
+    wanted = json.dumps(needs, sort_keys=True)
+    if not key.is_file() or key.read_text("utf-8") != wanted:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        key.write_text(wanted, "utf-8")
+
+
+def _write(folder: Path, fitted: Fitted, settings: Settings) -> None:
+    """All that a reader is to find, and nothing else."""
+    shutil.rmtree(folder / MODEL, ignore_errors=True)
+    fitted.network.save(folder / MODEL)
+    labels = read_labels(Path(settings.work_dir))
+    found = fitted.calibration.as_dict(labels, f"build/{CALIBRATION_ROWS}")
+    _write_json(folder / CALIBRATION, found)
+    _write_json(folder / DEV, fitted.dev)
+    _write_lines(folder / HISTORY, fitted.history)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    (folder / KEY).unlink()
+
+
+def _counts(fitted: Fitted) -> dict[str, Any]:
+    found = fitted.calibration
+    return {
+        **{name: value for name, value in fitted.facts.items() if value is not None},
+        "dev": {name: fitted.dev[name] for name in ("n", "accuracy", "macro_f1")},
+        "temperature": found.temperature,
+        "threshold": found.threshold,
+        "calibrated_on": found.n,
+        "out_of_scope_rows": found.n_out_of_scope,
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _write_lines(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(item) + "\n" for item in items), "utf-8")
