@@ -66,7 +66,7 @@ class Reporter:
 
     @contextmanager
     def bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar for work that says how far it is: the function takes what is done, and of how much."""
+        """A bar for work that says how far it is: call with what is done, and of how much."""
         if not self._console.is_terminal:
             self.note(f"{name} …")
             yield lambda done, total: None

@@ -50,8 +50,9 @@ def fit(
     Example: intentd-train fit --encoder distilbert/distilbert-base-uncased
     """
     settings = open_settings(config, overrides, work_dir, fit_encoder=encoder, fit_head=head)
-    from export.report import Reporter
     from rich.console import Console
+
+    from export.report import Reporter
     from training.fit.processes import read_place
     from training.fit.stage import fit as run
     from training.fit.stage import fit_stage

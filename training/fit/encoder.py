@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from export import hub, source
 from export.checkpoint import CONFIG, Checkpoint, open_checkpoint
@@ -20,9 +19,10 @@ from training.errors import InvalidConfig
 __all__ = ["Encoder", "local_path", "open_encoder"]
 
 WHEEL = ".whl"
-SENTENCE_FILES = ("modules.json", "config_sentence_transformers.json", "1_Pooling/config.json")
+POOLING = Path("1_Pooling", "config.json")
+"""Where a sentence encoder says how it is read."""
 MEAN_FAMILIES = ("bert", "distilbert")
-"""Values of `model_type` whose classifiers can be made to read the mean (`training.fit.pooling`)."""
+"""Values of `model_type` that `training.fit.pooling` knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +83,11 @@ def _from_wheel(wheel: Path, scratch: Path) -> Encoder:
 
 
 def _says_mean(path: Path) -> bool:
-    for name in SENTENCE_FILES:
-        if (path / name).is_file():
-            return _pooling(path).get("pooling_mode_mean_tokens", True) is True
-    return False
-
-
-def _pooling(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / SENTENCE_FILES[-1]).read_text("utf-8"))
+        found = json.loads((path / POOLING).read_text("utf-8"))
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return False
+    return isinstance(found, dict) and found.get("pooling_mode_mean_tokens") is True
 
 
 def _describe(found: Checkpoint, reads_mean: bool) -> Encoder:

@@ -39,7 +39,7 @@ class Examples:
 
     @property
     def in_scope(self) -> npt.NDArray[np.bool_]:
-        """bool [rows]."""
+        """Of each row, bool [rows]: whether it has a label."""
         return self.targets >= 0
 
     def take(self, chosen: npt.NDArray[np.bool_]) -> Examples:
@@ -101,8 +101,8 @@ def smallest_class(found: Examples, labels: Sequence[str]) -> int:
     if empty or len(labels) < MIN_CLASSES:
         what = f"none of {', '.join(empty)}" if empty else f"{len(labels)} ({', '.join(labels)})"
         raise DataRefused(
-            f"fit: expected rows of at least {MIN_CLASSES} labels and of every label, found {what}; "
-            "collect more and build again"
+            f"fit: expected rows of at least {MIN_CLASSES} labels and of every label, found "
+            f"{what}; collect more and build again"
         )
     return int(counts.min())
 

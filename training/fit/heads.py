@@ -1,4 +1,4 @@
-"""Heads that few rows are enough for: a regression on the encoder's features, as it is or sharpened.
+"""Heads that few rows are enough for: a regression on features, as they are or sharpened.
 
 Frozen: the encoder stays as it came. Contrastive, after SetFit: it first learns to bring rows of
 one class together and to keep others apart, which few rows teach well; then the same regression.
@@ -110,7 +110,7 @@ def contrast(
 def _batches(
     targets: npt.NDArray[np.int64], steps: int, draw: np.random.Generator
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Several rows of several classes: without both, there is nothing to bring together or apart."""
+    """Several rows of several classes: else there is nothing to bring together, or apart."""
     places = [np.flatnonzero(targets == number) for number in np.unique(targets)]
     classes = min(CLASSES_A_BATCH, len(places))
     each = ROWS_A_BATCH // classes

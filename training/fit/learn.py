@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from export.report import Reporter
 from training.errors import DataRefused
@@ -23,7 +24,9 @@ from training.fit.processes import Place
 from training.fit.quality import describe_quality
 from training.settings import FitSettings
 
-__all__ = ["Choice", "Fitted", "Parts", "choose_head", "learn", "reads_mean"]
+__all__ = ["FULL", "Choice", "Fitted", "Parts", "Run", "choose_head", "learn", "reads_mean"]
+
+Floats = npt.NDArray[np.float64]
 
 FULL, SETFIT, FROZEN = "full", "setfit", "frozen"
 
@@ -60,6 +63,18 @@ class Fitted:
     """For the manifest."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """How, where, and before whose eyes."""
+
+    options: FitSettings
+    place: Place
+    """Which of how many processes this is."""
+    checkpoints: Path
+    """Where a full fit keeps what it goes on from."""
+    reporter: Reporter
+
+
 def choose_head(train: Examples, labels: Sequence[str], options: FitSettings) -> Choice:
     """The head that the settings name, or what the rows are enough for.
 
@@ -92,56 +107,36 @@ def reads_mean(encoder: Encoder, head: str, options: FitSettings) -> bool:
     """
     if options.pooling == "mean" and not encoder.can_mean:
         raise DataRefused(
-            f"fit: expected an encoder whose classifier can read the mean (BERT, DistilBERT), found "
-            f"{encoder.name} ({encoder.model_type}); set fit.pooling to first"
+            "fit: expected an encoder whose classifier can read the mean (BERT, DistilBERT), "
+            f"found {encoder.name} ({encoder.model_type}); set fit.pooling to first"
         )
     if options.pooling != "auto":
         return options.pooling == "mean"
     return encoder.can_mean and (encoder.reads_mean or head != FULL)
 
 
-def learn(
-    encoder: Encoder,
-    parts: Parts,
-    options: FitSettings,
-    place: Place,
-    checkpoints: Path,
-    reporter: Reporter,
-) -> Fitted | None:
+def learn(encoder: Encoder, parts: Parts, run: Run) -> Fitted:
     """Train, choose on dev, and fit temperature and thresholds on the calibration part.
 
     Rows that are out of scope teach no class. Those of the calibration part count where thresholds
     are fitted: an answer to one is a wrong answer.
 
-    Args:
-        encoder: What is fitted.
-        parts: The data set.
-        options: How.
-        place: Which of how many processes this is.
-        checkpoints: Where a full fit keeps what it goes on from.
-        reporter: Shows progress.
-
-    Returns:
-        None on the processes that only reckon.
-
     Raises:
         TrainingError: The data or the encoder cannot be used, or the disk is full.
     """
+    options = run.options
     choice = choose_head(parts.train, parts.labels, options)
-    if choice.head != FULL and not place.is_main:
-        return None  # a head is trained in seconds, by one
     train = parts.train.take(parts.train.in_scope)
     dev = parts.dev.take(parts.dev.in_scope)
     mean = reads_mean(encoder, choice.head, options)
-    if place.is_main:
-        reporter.facts(
-            {
-                "encoder": encoder.name,
-                "head": f"{choice.head} ({choice.why})",
-                "reads": "the mean of the tokens" if mean else "the first token",
-                "rows": f"{len(train)} to learn from, {len(dev)} to choose by",
-            }
-        )
+    run.reporter.facts(
+        {
+            "encoder": encoder.name,
+            "head": f"{choice.head} ({choice.why})",
+            "reads": "the mean of the tokens" if mean else "the first token",
+            "rows": f"{len(train)} to learn from, {len(dev)} to choose by",
+        }
+    )
     network = make_network(
         encoder, parts.labels, window=options.window, mean=mean, seed=options.seed
     )
@@ -154,23 +149,15 @@ def learn(
         "rows": len(train),
     }
     if choice.head == FULL:
-        history, more = _full(network, train, weights, dev, options, place, checkpoints, reporter)
+        history, more = _full(network, train, weights, dev, run)
     else:
-        history, more = _few(network, train, weights, dev, choice.head, options, reporter)
-    if not place.is_main:
-        return None
-    return _judge(network, parts, dev, options, history, facts | more, reporter)
+        history, more = _few(network, train, weights, dev, choice.head, run)
+    found, quality = _judge(network, parts, dev, run)
+    return Fitted(network, found, quality, history, facts | more)
 
 
 def _full(
-    network: Network,
-    train: Examples,
-    weights: Any,
-    dev: Examples,
-    options: FitSettings,
-    place: Place,
-    checkpoints: Path,
-    reporter: Reporter,
+    network: Network, train: Examples, weights: Floats, dev: Examples, run: Run
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from training.fit.trainer import train_fully
 
@@ -179,67 +166,51 @@ def _full(
             "fit: expected rows to choose the epoch by, found no labelled row in dev; build with "
             "more rows or a larger build.dev, or take --head frozen, which needs none"
         )
-    if options.warm_start:
-        with reporter.step("starting from the frozen head"):
+    if run.options.warm_start:
+        with run.reporter.step("starting from the frozen head"):
             fit_head(network, train, weights, None)
-    with reporter.bar("training") as advance:
-        learnt = train_fully(network, train, weights, dev, options, place, checkpoints, advance)
+    with run.reporter.bar("training") as advance:
+        learnt = train_fully(
+            network, train, weights, dev, run.options, run.place, run.checkpoints, advance
+        )
     return learnt.history, {
         "best_epoch": learnt.best_epoch,
         "epochs": learnt.history[-1]["epoch"] if learnt.history else 0,
         "resumed_at": learnt.resumed_at,
         "precision": learnt.precision,
-        "processes": place.processes,
+        "processes": run.place.processes,
     }
 
 
 def _few(
-    network: Network,
-    train: Examples,
-    weights: Any,
-    dev: Examples,
-    head: str,
-    options: FitSettings,
-    reporter: Reporter,
+    network: Network, train: Examples, weights: Floats, dev: Examples, head: str, run: Run
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     facts: dict[str, Any] = {}
+    options = run.options
     if head == SETFIT:
-        facts["contrast_loss"] = round(
-            contrast(
-                network,
-                train,
-                epochs=options.contrast_epochs,
-                learning_rate=options.contrast_rate,
-                seed=options.seed,
-                track=lambda steps: reporter.track("bringing rows of a class together", steps),
-            ),
-            4,
+        loss = contrast(
+            network,
+            train,
+            epochs=options.contrast_epochs,
+            learning_rate=options.contrast_rate,
+            seed=options.seed,
+            track=lambda steps: run.reporter.track("bringing rows of a class together", steps),
         )
-    with reporter.step("fitting the head"):
+        facts["contrast_loss"] = round(loss, 4)
+    with run.reporter.step("fitting the head"):
         facts |= fit_head(network, train, weights, dev if len(dev) else None)
     return [], facts
 
 
 def _judge(
-    network: Network,
-    parts: Parts,
-    dev: Examples,
-    options: FitSettings,
-    history: list[dict[str, Any]],
-    facts: dict[str, Any],
-    reporter: Reporter,
-) -> Fitted:
-    with reporter.step("calibrating"):
-        given = network.read(dev.texts)[1].argmax(axis=1) if len(dev) else np.empty(0, np.int64)
+    network: Network, parts: Parts, dev: Examples, run: Run
+) -> tuple[Calibration, dict[str, Any]]:
+    """What the calibration part says, and quality on dev."""
+    with run.reporter.step("calibrating"):
+        given = network.read(dev.texts)[1].argmax(axis=1)
         logits = network.read(parts.calibration.texts)[1]
-        found = calibrate(logits, parts.calibration.targets, parts.labels, options.wrong_cost)
-    return Fitted(
-        network=network,
-        calibration=found,
-        dev=describe_quality(given, dev.targets, parts.labels),
-        history=history,
-        facts=facts,
-    )
+    found = calibrate(logits, parts.calibration.targets, parts.labels, run.options.wrong_cost)
+    return found, describe_quality(given, dev.targets, parts.labels)
 
 
 def _fewest_roots(train: Examples, classes: int) -> int:

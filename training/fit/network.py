@@ -6,7 +6,6 @@ With `training.fit.trainer` the only file that imports transformers; it trains n
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-
-os.environ.setdefault(
-    "TOKENIZERS_PARALLELISM", "false"
-)  # threads of its own would not survive a fork
-
-from transformers import (  # noqa: E402 - reads the environment when it loads
+from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     set_seed,
 )
-from transformers.utils import logging as transformers_logging  # noqa: E402
+from transformers.utils import logging as transformers_logging
 
-from training.errors import InvalidConfig  # noqa: E402
-from training.fit.encoder import Encoder  # noqa: E402
-from training.fit.pooling import add_mean_layer  # noqa: E402
+from training.errors import InvalidConfig
+from training.fit.encoder import Encoder
+from training.fit.pooling import add_mean_layer
 
 __all__ = ["Network", "make_network", "quiet"]
 

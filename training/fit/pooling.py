@@ -1,4 +1,4 @@
-"""Turns a mean over tokens into an attention layer, so that a sentence encoder is a plain classifier.
+"""Makes a mean over tokens an attention layer: a sentence encoder becomes a plain classifier.
 
 A classifier of the BERT family reads its first token, where a sentence encoder was trained to be
 read by the mean of all. One more layer, set up so that every token is looked at alike, puts that
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["FAMILIES", "add_mean_layer"]
+__all__ = ["add_mean_layer"]
 
 LOUDNESS = 100.0
 """How much louder the mean is than what the first token held before: the sum of the two is
@@ -68,17 +68,13 @@ def _distilbert(layer: Any) -> _Parts:
     )
 
 
-FAMILIES = ("bert", "distilbert")
-"""Values of `model_type` that this is known for."""
-
-
 def add_mean_layer(model: Any) -> None:
     """Append the layer to a `…ForSequenceClassification`, and make its pooler hand it on.
 
     What the classifier then reads is the mean of the tokens, standardised, to about 1 %.
 
     Args:
-        model: Of one of `FAMILIES`, in fp32. Its config counts one layer more afterwards.
+        model: BERT or DistilBERT, in fp32. Its config counts one layer more afterwards.
     """
     config = model.config
     if config.model_type == "bert":

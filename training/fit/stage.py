@@ -13,11 +13,11 @@ from typing import Any
 
 from export.report import Reporter
 from training.errors import StageMissing
-from training.fit.encoder import local_path, open_encoder
+from training.fit.encoder import Encoder, local_path, open_encoder
 from training.fit.examples import read_examples
-from training.fit.learn import Fitted, Parts, learn
+from training.fit.learn import FULL, Fitted, Parts, Run, choose_head, learn
 from training.fit.names import CALIBRATION, CALIBRATION_ROWS, DEV, HISTORY, MODEL
-from training.fit.processes import Place, read_place
+from training.fit.processes import read_place
 from training.settings import Settings
 from training.stage import Outcome, Stage, read_manifest, require
 
@@ -76,23 +76,36 @@ def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outco
         TrainingError: The data cannot be used, or the disk is full.
         ExportError: The encoder cannot be used, or the hub cannot be reached.
     """
-    place = read_place()
+    run = Run(settings.fit, read_place(), _partial(settings) / CHECKPOINTS, reporter)
     stage = fit_stage(settings)
     _check_order(settings)
+    if not run.place.is_main:
+        if force or not stage.is_current():
+            _reckon(settings, stage.inputs, run)
+        return None
 
     def work(folder: Path) -> dict[str, Any]:
         _keep_or_clear(folder, stage.needs())
-        fitted = _learn(settings, stage.inputs, place, folder / CHECKPOINTS, reporter)
-        assert fitted is not None  # this is the main process
+        parts = _read_parts(settings, stage.inputs)
+        with open_encoder(settings.fit.encoder, settings.fit.revision) as encoder:
+            fitted = learn(encoder, parts, run)
         _write(folder, fitted, settings)
-        return _counts(fitted)
+        return _counts(fitted, encoder)
 
-    if place.is_main:
-        return stage.run(work, force=force)
-    if force or not stage.is_current():
-        partial = stage.folder.with_name(f".{stage.name}.partial")
-        _learn(settings, stage.inputs, place, partial / CHECKPOINTS, reporter)
-    return None
+    return stage.run(work, force=force)
+
+
+def _partial(settings: Settings) -> Path:
+    """Where the stage works before it is done; what an interruption leaves lies there."""
+    return Path(settings.work_dir) / ".fit.partial"
+
+
+def _reckon(settings: Settings, inputs: Mapping[str, Path], run: Run) -> None:
+    """Train beside the main process. A head for few rows is the main one's alone."""
+    parts = _read_parts(settings, inputs)
+    if choose_head(parts.train, parts.labels, settings.fit).head == FULL:
+        with open_encoder(settings.fit.encoder, settings.fit.revision) as encoder:
+            learn(encoder, parts, run)
 
 
 def _check_order(settings: Settings) -> None:
@@ -103,33 +116,19 @@ def _check_order(settings: Settings) -> None:
     seen = read_manifest(work_dir / "augment")["inputs"].get("train")
     if seen != read_manifest(work_dir / "build")["outputs"].get(TRAIN):
         raise StageMissing(
-            f"{work_dir / 'augment'}: expected rows made of the last build, found those of another; "
-            "run `intentd-train augment` again, or remove the folder to train without it"
+            f"{work_dir / 'augment'}: expected rows made of the last build, found those of "
+            "another; run `intentd-train augment` again, or remove the folder to train without it"
         )
 
 
-def _learn(
-    settings: Settings,
-    inputs: Mapping[str, Path],
-    place: Place,
-    checkpoints: Path,
-    reporter: Reporter,
-) -> Fitted | None:
+def _read_parts(settings: Settings, inputs: Mapping[str, Path]) -> Parts:
     labels = read_labels(Path(settings.work_dir))
-    parts = Parts(
+    return Parts(
         labels,
         train=read_examples(inputs["train"], labels),
         dev=read_examples(inputs["dev"], labels),
         calibration=read_examples(inputs["calibration"], labels),
     )
-    options = settings.fit
-    with open_encoder(options.encoder, options.revision) as encoder:
-        fitted = learn(encoder, parts, options, place, checkpoints, reporter)
-    if fitted is not None:
-        fitted.facts.update(
-            encoder=encoder.name, revision=encoder.revision, licence=encoder.licence
-        )
-    return fitted
 
 
 def _keep_or_clear(folder: Path, needs: Mapping[str, Any]) -> None:
@@ -158,10 +157,13 @@ def _write(folder: Path, fitted: Fitted, settings: Settings) -> None:
     (folder / KEY).unlink()
 
 
-def _counts(fitted: Fitted) -> dict[str, Any]:
+def _counts(fitted: Fitted, encoder: Encoder) -> dict[str, Any]:
     found = fitted.calibration
+    facts = fitted.facts | {"licence": encoder.licence}
     return {
-        **{name: value for name, value in fitted.facts.items() if value is not None},
+        "encoder": encoder.name,
+        "revision": encoder.revision,
+        **{name: value for name, value in facts.items() if value is not None},
         "dev": {name: fitted.dev[name] for name in ("n", "accuracy", "macro_f1")},
         "temperature": found.temperature,
         "threshold": found.threshold,

@@ -42,7 +42,7 @@ CHECKPOINTS_KEPT = 2
 """The best and the last."""
 COPIES_ON_DISK = 9
 """Three checkpoints for a moment, each with weights and twice as much of the optimiser's."""
-FULL_DISK = ("(os error 28)", "No space left", "PytorchStreamWriter failed", "unexpected pos")
+FULL_DISK = ("(os error ", "No space left", "PytorchStreamWriter failed", "unexpected pos")
 """How the libraries' own writers, in Rust and C++, say that the disk refuses."""
 
 
