@@ -28,7 +28,8 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("collect", "--help"), ("build", "--help"), ("augment", "--help")]
+    [("--help",)]
+    + [(name, "--help") for name in ("collect", "build", "augment", "fit", "export")]
     + [("golden", name, "--help") for name in ("add", "import", "review", "status", "freeze")],
 )
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
