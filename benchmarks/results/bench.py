@@ -24,7 +24,7 @@ from training.fit.names import MODEL
 from training.fit.stage import fit
 from training.rows import Row, write_rows
 from training.settings import Settings, load_settings
-from training.stage import MANIFEST, Stage
+from training.stage import MANIFEST, Stage, read_manifest
 
 __all__ = ["Answers", "Experiment", "Split", "ask_bundle", "ask_original"]
 
@@ -77,12 +77,16 @@ class Experiment:
 
         Stage("build", self.work_dir / "build", {}, {}, ("rows.py",)).run(work)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether a fit was finished here before."""
+        return (self.work_dir / "fit" / MANIFEST).is_file()
+
     def fit(self, reporter: Reporter) -> dict[str, Any]:
         """Train, unless it was done before; the counts of its manifest."""
-        manifest = self.work_dir / "fit" / MANIFEST
-        if not manifest.is_file():
+        if not self.is_fitted:
             fit(self.settings, reporter)
-        return dict(json.loads(manifest.read_text()))
+        return read_manifest(self.work_dir / "fit")
 
     def export(self, reporter: Reporter) -> Bundle:
         """Make the bundle, unless it was done before."""
