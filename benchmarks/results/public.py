@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 from benchmarks.results.bench import Answers, Experiment, Split, ask_bundle, ask_original
 from benchmarks.results.numbers import auroc, share, spread
 from export.report import Reporter
