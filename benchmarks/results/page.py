@@ -27,9 +27,9 @@ have an intent against 1,000 that have none.
 **Ten rows a class.** Drawn by three seeds. Nothing but those 770 rows is seen, so nothing is
 chosen; settings are the defaults.
 
-**intent4.** The 60 seed examples, templates and synonyms; then so many rows a class of four folds of
-`dev.jsonl` as corrections, each with its passage and without it, and the fifth fold is asked. Five
-folds make 191 answers. Settings were chosen on the shipped examples, asked the seed examples with
+**intent4.** The 60 seed examples, templates and synonyms; then so many rows a class of four folds
+of `dev.jsonl` as corrections, each with its passage and without it, and the fifth fold is asked.
+Five folds make 191 answers. Settings were chosen on the shipped examples, asked the seed examples with
 pages of a novel around them, which share no row with `dev.jsonl` (`rehearse` in
 `benchmarks/results/intents.py`).
 

@@ -42,7 +42,7 @@ def run_fit(work_dir: Path, source: Path, launcher: list[str]) -> dict[str, Any]
 def test_two_processes_train_as_well_as_one(
     tiny: Callable[[str], TinyModel], tmp_path: Path
 ) -> None:
-    """On the CPU, by gloo: as many steps, the same quality to a row; one object is printed, not two."""
+    """On the CPU, by gloo: as many steps, the same quality to a row; one of them prints."""
     source = tiny("spam").source
     found = {}
     for name, launcher in (("one", [sys.executable]), ("two", [*ACCELERATE, *TWO, *PLAIN])):

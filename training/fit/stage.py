@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = ["fit", "fit_stage", "read_labels"]
 TRAIN = "train.jsonl"
 CHECKPOINTS = "checkpoints"
 KEY = "key.json"
+PATIENCE_S, POLL_S = 120.0, 0.05
 
 
 def fit_stage(settings: Settings) -> Stage:
@@ -67,7 +69,8 @@ def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outco
     """Train into fit/.
 
     Under a launcher every process calls this; the main one alone writes. All of them see the same
-    files before the first step, so they come to the same decisions without asking each other.
+    files before the first step, so they come to the same decisions without asking each other; and
+    what an interrupted fit left is looked at by the others when the main one has gone over it.
 
     Returns:
         None on the processes that only reckon.
@@ -81,7 +84,7 @@ def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outco
     _check_order(settings)
     if not run.place.is_main:
         if force or not stage.is_current():
-            _reckon(settings, stage.inputs, run)
+            _reckon(settings, stage.inputs, stage.needs(), run)
         return None
 
     def work(folder: Path) -> dict[str, Any]:
@@ -100,10 +103,13 @@ def _partial(settings: Settings) -> Path:
     return Path(settings.work_dir) / ".fit.partial"
 
 
-def _reckon(settings: Settings, inputs: Mapping[str, Path], run: Run) -> None:
+def _reckon(
+    settings: Settings, inputs: Mapping[str, Path], needs: Mapping[str, Any], run: Run
+) -> None:
     """Train beside the main process. A head for few rows is the main one's alone."""
     parts = _read_parts(settings, inputs)
     if choose_head(parts.train, parts.labels, settings.fit).head == FULL:
+        _await_key(_partial(settings), needs)
         with open_encoder(settings.fit.encoder, settings.fit.revision) as encoder:
             learn(encoder, parts, run)
 
@@ -136,12 +142,37 @@ def _keep_or_clear(folder: Path, needs: Mapping[str, Any]) -> None:
 
     The old checkpoints go before the new key comes: whoever looks in between finds nothing.
     """
-    key = folder / KEY
-    wanted = json.dumps(needs, sort_keys=True)
-    if not key.is_file() or key.read_text("utf-8") != wanted:
+    if not _is_of(folder, needs):
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        key.write_text(wanted, "utf-8")
+        (folder / KEY).write_text(_key(needs), "utf-8")
+
+
+def _await_key(folder: Path, needs: Mapping[str, Any]) -> None:
+    """Until the main process has cleared away what is of another fit.
+
+    Raises:
+        StageMissing: It does not; then this process does not see its folder, or it has ended.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not _is_of(folder, needs):
+        if time.monotonic() > deadline:
+            raise StageMissing(
+                f"{folder}: expected the main process to work there, found nothing of it after "
+                f"{PATIENCE_S:.0f} s; put --work-dir on a disk that all hosts share"
+            )
+        time.sleep(POLL_S)
+
+
+def _is_of(folder: Path, needs: Mapping[str, Any]) -> bool:
+    try:
+        return (folder / KEY).read_text("utf-8") == _key(needs)
+    except OSError:
+        return False
+
+
+def _key(needs: Mapping[str, Any]) -> str:
+    return json.dumps(needs, sort_keys=True)
 
 
 def _write(folder: Path, fitted: Fitted, settings: Settings) -> None:
