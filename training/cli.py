@@ -7,6 +7,7 @@ import signal
 import typer
 
 from training.cli_data import augment, build, collect
+from training.cli_fit import export, fit
 from training.cli_golden import app as golden
 from training.cli_promote import promote, publish
 
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 app.command()(collect)
 app.add_typer(golden, name="golden")
-for command in (build, augment, promote, publish):
+for command in (build, augment, fit, export, promote, publish):
     app.command()(command)
 
 EXIT_UNABLE = 3

@@ -9,7 +9,8 @@
     ├── PromotionRefused     an honest "no": the candidate has not earned it, or nobody confirmed
     ├── SourceUnreachable    a database or a file does not answer now
     ├── RegistryUnreachable  MLflow does not answer now, or not as it should
-    └── PlaceUnreachable     where bundles are published cannot be read or written now
+    ├── PlaceUnreachable     where bundles are published cannot be read or written now
+    └── OutputFailed         the disk is full, or refuses
 
 Exit codes: 1 an honest "no", 2 something in the call is to be changed, 3 this machine cannot do it
 now. Messages say what was expected, what was found and what to do next.
@@ -22,6 +23,7 @@ __all__ = [
     "InvalidConfig",
     "InvalidRows",
     "LeakFound",
+    "OutputFailed",
     "PlaceUnreachable",
     "PromotionRefused",
     "RegistryUnreachable",
@@ -61,6 +63,12 @@ class LeakFound(DataRefused):
 
 class SourceUnreachable(TrainingError):
     """The database or the file cannot be read now."""
+
+    exit_code = 3
+
+
+class OutputFailed(TrainingError):
+    """The disk is full, or the directory cannot be written."""
 
     exit_code = 3
 
