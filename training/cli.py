@@ -6,8 +6,10 @@ import signal
 
 import typer
 
+from training.cli_assess import assess, report
 from training.cli_data import augment, build, collect
 from training.cli_golden import app as golden
+from training.cli_shadow import shadow
 
 __all__ = ["app", "main"]
 
@@ -19,7 +21,7 @@ app = typer.Typer(
 )
 app.command()(collect)
 app.add_typer(golden, name="golden")
-for command in (build, augment):
+for command in (build, augment, assess, shadow, report):
     app.command()(command)
 
 EXIT_UNABLE = 3
