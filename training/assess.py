@@ -106,8 +106,9 @@ def say_gates(counts: Mapping[str, Any]) -> Iterator[str]:
     for gate in counts["gates"]:
         if not gate["passed"]:
             name, sign = GATES[gate["name"]]
+            value = "no number" if gate["found"] is None else f"{gate['found']:.3f}"
             detail = f" ({gate['detail']})" if gate["detail"] else ""
-            yield f"expected {name} {sign} {gate['expected']:g}, found {gate['found']:.3f}{detail}"
+            yield f"expected {name} {sign} {gate['expected']:g}, found {value}{detail}"
     yield proof_line(counts)
 
 

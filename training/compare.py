@@ -23,6 +23,7 @@ from training.metrics import (
     paired_accuracy,
     paired_macro_f1,
     rows_for_mcnemar,
+    say_p,
 )
 from training.settings import ShadowSettings
 
@@ -98,7 +99,7 @@ def decide_verdict(
     ahead = test["only_second"] - test["only_first"]
     counts = (
         f"{test['only_second']} rows right that the champion gets wrong, {test['only_first']} the "
-        f"other way round (McNemar, mid-p {test['mid_p']:.3f})"
+        f"other way round (McNemar, mid-{say_p(test['mid_p'])})"
     )
     if test["mid_p"] < settings.significance and ahead:
         return (Verdict.BETTER if ahead > 0 else Verdict.WORSE), counts

@@ -36,6 +36,7 @@ __all__ = [
     "paired_macro_f1",
     "reliability",
     "rows_for_mcnemar",
+    "say_p",
 ]
 
 Numbers = npt.NDArray[np.int64]
@@ -238,6 +239,11 @@ def rows_for_mcnemar(only_first: int, only_second: int, n: int) -> int | None:
     discordant, gain = (only_first + only_second) / n, (only_second - only_first) / n
     spread = math.sqrt(max(discordant - gain * gain, 0.0))
     return math.ceil(((Z_95 * math.sqrt(discordant) + POWER_80 * spread) / gain) ** 2)
+
+
+def say_p(p: float) -> str:
+    """A p for people: one that is nearly nothing is not nothing."""
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def _macro(table: Numbers) -> float:

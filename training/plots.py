@@ -29,14 +29,14 @@ __all__ = [
 INK = "#010203"
 """Stands for the colour of the words around; nothing else is drawn in it."""
 BLUE, ORANGE, GREY = "#3d85c6", "#e08a1e", "#8a8f98"
-WIDTH_IN = 5.0
+WIDTH_IN = 4.5
 """So wide that words keep their size on a phone."""
 MOST_NAMED = 24
 """Labels of a matrix that can still be read."""
 STYLE = {
     "svg.fonttype": "none",  # words stay words: small, searchable, in the page's font
     "svg.hashsalt": "intentd",
-    "font.size": 9.0,
+    "font.size": 10.5,
     "font.family": "sans-serif",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -106,7 +106,7 @@ def draw_reliability(bins: Sequence[Mapping[str, Any]]) -> str:
                 (part["confidence"], part["accuracy"]),
                 textcoords="offset points",
                 xytext=(4, -10),
-                fontsize=7,
+                fontsize=8,
             )
         axes.set_xlabel("mean score of the best label")
         axes.set_ylabel("share that is right")
@@ -138,7 +138,7 @@ def draw_histograms(groups: Sequence[tuple[str, Sequence[float]]]) -> str:
         axes.set_xlabel("score of the best label")
         axes.set_ylabel("share of the group")
         axes.set_xlim(0, 1)
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
         return _svg(figure)
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from export.report import Reporter
 from training.ablation import ablate, ablation_inputs
+from training.build import PARTS
+from training.card import NO_LABEL
 from training.errors import InvalidRows
+from training.metrics import say_p
 from training.report_assess import assessment_blocks, data_drift_blocks, percent
 from training.report_page import Badge, Block, Facts, Figure, Heading, Page, Table, Text, write_page
 from training.report_shadow import shadow_blocks
+from training.rows import Row, read_rows
 from training.settings import Settings
 from training.stage import MANIFEST, Outcome, Stage, read_manifest, require
 
 __all__ = ["report", "report_stage"]
 
 STAGES = ("collect", "golden", "build", "augment", "fit", "export", "assess", "shadow")
-FILES = {
+FILES: Mapping[str, tuple[str, ...]] = {
+    "build": PARTS,
     "fit": ("history.jsonl", "dev.json", "calibration.json"),
     "assess": ("assessment.json", "drift.json"),
     "shadow": ("shadow.json",),
@@ -122,8 +128,16 @@ def _plain(name: str) -> Callable[[Mapping[str, Path]], Iterator[Block]]:
     """A section of a stage's counts."""
 
     def section(inputs: Mapping[str, Path]) -> Iterator[Block]:
+        counts = _counts(inputs[name])
+        tables = {n: v for n, v in counts.items() if _is_table(v)}
         yield Heading(name.capitalize())
-        yield Facts(list(_facts(_counts(inputs[name]))))
+        yield Facts(list(_facts({n: v for n, v in counts.items() if n not in tables})))
+        for title, table in tables.items():
+            names = list(next(iter(table.values())))
+            rows = [
+                (row, *(_say(cells.get(n, "–")) for n in names)) for row, cells in table.items()
+            ]
+            yield Table((title.replace("_", " "), *names), rows)
 
     return section
 
@@ -141,6 +155,33 @@ def _say(value: Any) -> str:
         shown = ", ".join(map(_say, value[:MOST_LABELS]))
         return shown if len(value) <= MOST_LABELS else f"{shown}, … ({len(value)})"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_table(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(row, Mapping) and row for row in value.values())
+    )
+
+
+def _build(inputs: Mapping[str, Path]) -> Iterator[Block]:
+    """The counts, and the card's classes: real roots and lengths."""
+    yield from _plain("build")(inputs)
+    rows = [row for name in PARTS for row in read_rows(inputs[f"build/{name}"])]
+    per_label: dict[str, list[Row]] = {}
+    for row in rows:
+        per_label.setdefault(row.label or NO_LABEL, []).append(row)
+    yield Table(
+        ("label", "real roots", "rows", "sources", "words, median", "words, longest"),
+        [_class_row(label, mine) for label, mine in sorted(per_label.items())[:MOST_LABELS]],
+    )
+
+
+def _class_row(label: str, rows: Sequence[Row]) -> tuple[str, ...]:
+    words = sorted(len(row.text.split()) for row in rows)
+    numbers = (len({row.root for row in rows}), len(rows), len({row.source for row in rows}))
+    return (label, *map(str, numbers), f"{median(words):g}", str(words[-1]))
 
 
 def _fit(inputs: Mapping[str, Path]) -> Iterator[Block]:
@@ -223,7 +264,7 @@ def _ablation_blocks(found: Mapping[str, Any]) -> Iterator[Block]:
     gain = found["gain"]
     yield Text(
         f"Made rows change accuracy by {gain['value']:+.1%} ({gain['low']:+.1%} to "
-        f"{gain['high']:+.1%}, McNemar mid-p {found['mid_p']:.3f})."
+        f"{gain['high']:+.1%}, McNemar mid-{say_p(found['mid_p'])})."
     )
 
 
@@ -241,7 +282,7 @@ KEYS = ("accuracy", "macro_f1")
 SECTIONS: Mapping[str, Callable[[Mapping[str, Path]], Iterator[Block]]] = {
     "collect": _plain("collect"),
     "golden": _golden,
-    "build": _plain("build"),
+    "build": _build,
     "augment": _plain("augment"),
     "fit": _fit,
     "export": _plain("export"),

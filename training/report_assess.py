@@ -64,7 +64,8 @@ def assessment_blocks(found: Mapping[str, Any]) -> Iterator[Block]:
     verdict = f"Not passed: {', '.join(failed)}" if failed else "Passed: every gate"
     yield Badge(verdict, not failed)
     yield Table(("gate", "asked for", "found", ""), [_gate_row(g) for g in found["gates"]])
-    yield Text(proof_line(found))
+    proof = proof_line(found)
+    yield Text(f"{proof[0].upper()}{proof[1:]}.")
     yield Heading("Numbers")
     yield Facts(list(_facts(found)))
     yield from _class_blocks(found)

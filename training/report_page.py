@@ -228,7 +228,9 @@ table{border-collapse:collapse;font-size:.9rem;min-width:100%}
 th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--soft);font-weight:600;white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-figure{margin:1rem 0}figure svg{width:100%;max-width:36rem;height:auto;display:block}
+td:first-child:not(.n){min-width:9rem}
+@media (max-width:34rem){dl{display:block}dd{margin:0 0 .5rem}}
+figure{margin:1rem 0}figure svg{width:100%;max-width:30rem;height:auto;display:block}
 figure svg text{font-family:inherit!important}
 figcaption{color:var(--soft);font-size:.9rem}
 """

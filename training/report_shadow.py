@@ -60,7 +60,7 @@ def _golden_blocks(found: Mapping[str, Any]) -> Iterator[Block]:
     ]
     yield Figure(
         "gain",
-        draw_intervals(values, "candidate less champion, 95 % (left: worse, right: better)"),
+        draw_intervals(values, "worse  ←  candidate less champion  →  better"),
         "By how much the candidate is better",
     )
     yield Table(
@@ -144,8 +144,8 @@ def _disagreement_blocks(rows: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
         yield Text("Nowhere: both give every text the same label.")
         return
     yield Text(
-        "The surest first; all are in disagreements.jsonl, which `intentd-train golden import "
-        "--unlabelled` takes for people to judge."
+        "The surest first. All are in disagreements.jsonl; intentd-train golden import "
+        "--unlabelled takes them, for people to judge."
     )
     yield Table(
         ("text", *SIDES, "right"),

@@ -13,6 +13,7 @@ from tests.training.samples import collected, real_rows, run_train
 from training.cli import main
 
 HEAVY = {"torch", "transformers", "sklearn", "cleanlab", "datasketch", "onnxruntime", "sqlalchemy"}
+HEAVY |= {"matplotlib", "ray", "pyarrow"}
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -29,6 +30,7 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "words",
     [("--help",), ("collect", "--help"), ("build", "--help"), ("augment", "--help")]
+    + [(name, "--help") for name in ("assess", "shadow", "report")]
     + [("golden", name, "--help") for name in ("add", "import", "review", "status", "freeze")],
 )
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
@@ -48,6 +50,9 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
         (("augment",), 2, "intentd-train build"),
         (("collect", "absent.ndjson"), 3, "absent.ndjson"),
         (("golden", "import", "absent.jsonl"), 3, "absent.jsonl"),
+        (("assess",), 2, "intentd-train export"),
+        (("shadow", "--engine", "spark"), 2, "shadow.engine"),
+        (("shadow", "--live", "absent.sock"), 3, "absent.sock"),
     ],
 )
 def test_a_failure_is_one_line(
