@@ -41,18 +41,8 @@ ASSESSMENT = "assessment.json"
 PREDICTIONS = "predictions.jsonl"
 DRIFT = "drift.json"
 CODE = (
-    *(
-        "assess.py",
-        "drift.py",
-        "embed.py",
-        "fold.py",
-        "gate.py",
-        "judging.py",
-        "metrics.py",
-        "plots.py",
-        "predict.py",
-    ),
-    *("proof.py", "report_assess.py", "report_page.py", "rows.py"),
+    *("assess.py", "drift.py", "embed.py", "fold.py", "gate.py", "judging.py", "metrics.py"),
+    *("plots.py", "predict.py", "proof.py", "report_assess.py", "report_page.py", "rows.py"),
 )
 
 

@@ -40,15 +40,8 @@ TIMED_ROWS = 100
 MOST_FLIPS = 50
 CODE = (
     *("box.py", "compare.py", "contest.py", "judging.py", "logged.py", "metrics.py", "plots.py"),
-    *(
-        "predict.py",
-        "proof.py",
-        "report_assess.py",
-        "report_page.py",
-        "report_shadow.py",
-        "rows.py",
-        "shadow.py",
-    ),
+    *("predict.py", "proof.py", "report_assess.py", "report_page.py", "report_shadow.py"),
+    *("rows.py", "shadow.py"),
 )
 PER_RUN = ("engine", "address", "workers", "worker_cpus", "champion", "logged")
 """Settings that change where the work is done, not what comes out; or that are inputs."""
