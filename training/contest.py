@@ -128,12 +128,12 @@ def read_answers(
 
     whole = pa.concat_tables(tables).sort_by("position") if tables else None
     positions = [] if whole is None else whole["position"].to_pylist()
-    if whole is None or positions != list(range(count)):
+    if positions != list(range(count)):
         raise InvalidRows(
             f"shadow: expected an answer to each of {count} texts, found {len(positions)}; a "
             "worker was lost: run it again"
         )
-    for row in whole.to_pylist():
+    for row in whole.to_pylist() if whole is not None else ():
         yield _answer(row, SIDES[0]), _answer(row, SIDES[1])
 
 

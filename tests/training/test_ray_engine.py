@@ -16,6 +16,7 @@ import pytest
 
 from edge.predictor import Predictor
 from tests.daemons import ROOT, clean_environment, short_directory
+from tests.e2e.talk import wait_until
 from tests.models import TinyModel, change_bundle
 from tests.training.judged import freeze_told
 from tests.training.samples import THINGS, run_train
@@ -71,7 +72,7 @@ def test_two_nodes_find_what_one_machine_finds(work_dir: Path, words: list[str])
             timeout=380,
         )
         assert done.returncode == 0, done.stderr
-        assert not _processes(directory)
+        wait_until(lambda: not _processes(directory), "Ray has ended")
 
     counts = read_manifest(work_dir / "shadow")["counts"]
     assert (counts["engine"], counts["nodes"]) == ("ray", 2), done.stderr
