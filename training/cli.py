@@ -6,10 +6,12 @@ import signal
 
 import typer
 
+from training.cli_assess import assess, report
 from training.cli_data import augment, build, collect
 from training.cli_fit import export, fit
 from training.cli_golden import app as golden
 from training.cli_promote import promote, publish
+from training.cli_shadow import shadow
 
 __all__ = ["app", "main"]
 
@@ -21,7 +23,7 @@ app = typer.Typer(
 )
 app.command()(collect)
 app.add_typer(golden, name="golden")
-for command in (build, augment, fit, export, promote, publish):
+for command in (build, augment, fit, export, assess, shadow, promote, publish, report):
     app.command()(command)
 
 EXIT_UNABLE = 3

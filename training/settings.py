@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from training.errors import InvalidConfig
 
 __all__ = [
+    "AssessSettings",
     "AugmentSettings",
     "BuildSettings",
     "CollectSettings",
@@ -26,6 +27,7 @@ __all__ = [
     "PromoteSettings",
     "PublishSettings",
     "Settings",
+    "ShadowSettings",
     "load_settings",
 ]
 
@@ -195,6 +197,45 @@ class ExportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AssessSettings:
+    """What a bundle must show on the golden set; the accuracy's gate is `golden.gate`."""
+
+    __pydantic_config__ = STRICT
+
+    macro_f1: Share = 0.88
+    class_f1: Share = 0.70
+    """The least F1 that every class must reach."""
+    ece: Share = 0.05
+    """The most that confidence and accuracy may be apart."""
+    seed: int = 0
+    """Of the draws behind the intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowSettings:
+    """How a candidate is compared with the champion."""
+
+    __pydantic_config__ = STRICT
+
+    champion: str = ""
+    """The champion's bundle; an empty string means the starter, which every daemon has."""
+    logged: tuple[str, ...] = ()
+    """A box's predictions.db, an export (.ndjson, .jsonl, .parquet), or files of rows."""
+    engine: Literal["local", "ray"] = "local"
+    address: str = ""
+    """Of the Ray cluster; an empty string means RAY_ADDRESS, else one on this machine."""
+    workers: Annotated[int, Field(ge=1)] = 2
+    """Processes on the Ray cluster, each with both models."""
+    worker_cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that each of them takes."""
+    margin: Share = 0.01
+    """How much less accurate a candidate may be and still count as not worse."""
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """McNemar's p from which a difference is no chance."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PromoteSettings:
     """Where candidates are registered."""
 
@@ -236,6 +277,8 @@ class Settings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     fit: FitSettings = field(default_factory=FitSettings)
     export: ExportSettings = field(default_factory=ExportSettings)
+    assess: AssessSettings = field(default_factory=AssessSettings)
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
     promote: PromoteSettings = field(default_factory=PromoteSettings)
     publish: PublishSettings = field(default_factory=PublishSettings)
 

@@ -15,7 +15,7 @@ from tests.training.samples import collected, real_rows, run_train
 from training.cli import main
 
 HEAVY = {"torch", "transformers", "sklearn", "cleanlab", "datasketch", "onnxruntime", "sqlalchemy"}
-HEAVY |= {"mlflow"}
+HEAVY |= {"matplotlib", "mlflow", "ray", "pyarrow"}
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -34,6 +34,7 @@ def test_help_loads_nothing_heavy() -> None:
     [("--help",)]
     + [(name, "--help") for name in ("collect", "build", "augment", "fit", "export")]
     + [(name, "--help") for name in ("run", "promote", "publish")]
+    + [(name, "--help") for name in ("assess", "shadow", "report")]
     + [("golden", name, "--help") for name in ("add", "import", "review", "status", "freeze")],
 )
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
@@ -53,6 +54,9 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
         (("augment",), 2, "intentd-train build"),
         (("collect", "absent.ndjson"), 3, "absent.ndjson"),
         (("golden", "import", "absent.jsonl"), 3, "absent.jsonl"),
+        (("assess",), 2, "intentd-train export"),
+        (("shadow", "--engine", "spark"), 2, "shadow.engine"),
+        (("shadow", "--live", "absent.sock"), 3, "absent.sock"),
         (("promote", "--to", "staging", "--why", "x"), 2, "intentd-train export"),
         (("publish",), 2, "publish.to"),
     ],
