@@ -11,6 +11,7 @@ from training.cli_data import augment, build, collect
 from training.cli_fit import export, fit
 from training.cli_golden import app as golden
 from training.cli_promote import promote, publish
+from training.cli_run import run
 from training.cli_shadow import shadow
 
 __all__ = ["app", "main"]
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 app.command()(collect)
 app.add_typer(golden, name="golden")
-for command in (build, augment, fit, export, assess, shadow, promote, publish, report):
+for command in (build, augment, fit, export, assess, shadow, run, promote, publish, report):
     app.command()(command)
 
 EXIT_UNABLE = 3
