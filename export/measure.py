@@ -198,13 +198,14 @@ class Workbench:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _source(manifest: Manifest) -> dict[str, str | int | None]:
+def _source(manifest: Manifest) -> dict[str, str | int | float | None]:
     """What of a manifest decides the answers."""
     return {
         "revision": manifest.source.revision,
         "window": manifest.max_tokens,
         "template": manifest.hypothesis_template,
         "activation": manifest.activation,
+        "temperature": manifest.temperature,
     }
 
 

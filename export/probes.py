@@ -31,11 +31,13 @@ class Probe:
     """Empty: the model's own."""
     multi_label: bool = False
     """Each label judged by itself: entailment against contradiction."""
+    private: bool = False
+    """Asked here, and never packed: somebody wrote it to a daemon."""
 
     @property
     def is_self_test(self) -> bool:
         """Whether it may go into a bundle: short, so that a NAS is quickly done with it."""
-        return len(self.text) <= MAX_SELF_TEST_CHARS and not self.multi_label
+        return len(self.text) <= MAX_SELF_TEST_CHARS and not self.multi_label and not self.private
 
 
 def make_probes(task: Task, own: Sequence[Probe] = ()) -> list[Probe]:
@@ -53,8 +55,12 @@ def make_probes(task: Task, own: Sequence[Probe] = ()) -> list[Probe]:
     return [*short, *alone, *other, *long, *own]
 
 
-def read_probes(path: Path) -> list[Probe]:
+def read_probes(path: Path, *, private: bool = False) -> list[Probe]:
     """Read JSON lines with `text`, and `labels` where the model has none of its own.
+
+    Args:
+        path: The file.
+        private: Whether the texts must not go into a bundle.
 
     Raises:
         SourceInvalid: A line is no such object.
@@ -64,7 +70,7 @@ def read_probes(path: Path) -> list[Probe]:
         try:
             row = json.loads(line)
             labels = tuple(str(label) for label in row.get("labels", ()))
-            probes.append(Probe(_usable(str(row["text"]), labels), labels))
+            probes.append(Probe(_usable(str(row["text"]), labels), labels, private=private))
         except InvalidRequest as error:
             raise SourceInvalid(
                 f"{path}:{number}: as a request it would be refused: {error}"

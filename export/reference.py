@@ -48,7 +48,8 @@ class Answer:
     logits: npt.NDArray[np.float32]
     """float32 [rows, logits]."""
     scores: npt.NDArray[np.float64]
-    """float64 [labels], as the pipelines of `transformers` compute them."""
+    """float64 [labels], as the pipelines of `transformers` compute them; at a classifier's own
+    temperature."""
 
 
 def answer_probes(source: Path, traits: Traits, probes: Iterable[Probe]) -> list[Answer]:
@@ -84,7 +85,8 @@ def _scores(
 ) -> npt.NDArray[np.float64]:
     wide = logits.astype(np.float64)
     if traits.task is Task.SEQUENCE_CLASSIFICATION:
-        return np.asarray(sigmoid(wide[0]) if traits.activation == "sigmoid" else softmax(wide[0]))
+        scaled = wide[0] / traits.temperature
+        return np.asarray(sigmoid(scaled) if traits.activation == "sigmoid" else softmax(scaled))
     if probe.multi_label or len(wide) == 1:
         pair = wide[:, np.array([traits.contradiction_id, traits.entailment_id], dtype=np.int64)]
         return np.asarray(softmax(pair)[:, 1])

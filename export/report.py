@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,6 +63,23 @@ class Reporter:
         )
         with Progress(*columns, console=self._console, transient=True) as progress:
             yield from progress.track(known, description=name)
+
+    @contextmanager
+    def bar(self, name: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar for work that says how far it is: call with what is done, and of how much."""
+        if not self._console.is_terminal:
+            self.note(f"{name} …")
+            yield lambda done, total: None
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(name, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def table(self, tried: Sequence[Measurement], gate: Gate) -> None:
         """Every candidate that was measured, in columns."""

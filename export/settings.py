@@ -87,6 +87,14 @@ class BuildOptions:
     """None means what the model card states, else `not stated`."""
     probes: Path | None = None
     """The caller's own texts, asked beside the built-in ones."""
+    private_probes: bool = False
+    """Whether those texts stay on this machine: none of them then goes into the self-test."""
+    threshold: float = 0.0
+    """Score below which no label is given."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Per label; stronger than `threshold`."""
+    dataset_sha256: str | None = None
+    """Of what the model was trained on."""
     gate: Gate = field(default_factory=Gate)
     limits: Limits = field(default_factory=Limits)
     work_dir: Path | None = None

@@ -20,7 +20,7 @@ from training.rows import Row
 if TYPE_CHECKING:
     from training.sources import Reader
 
-__all__ = ["is_box", "read_box"]
+__all__ = ["is_box", "open_read_only", "read_box"]
 
 REVIEW = "intentd review"
 """The `source` of what was said there; which of it was audited, the prediction's id tells."""
@@ -34,7 +34,7 @@ def is_box(path: Path) -> bool:
     Raises:
         SourceUnreachable: It cannot be read.
     """
-    with closing(_open(path)) as connection:
+    with closing(open_read_only(path)) as connection:
         return _tables(connection) >= TABLES
 
 
@@ -45,7 +45,7 @@ def read_box(path: Path, reader: Reader) -> tuple[Iterator[Row], set[str]]:
         InvalidRows: It is of another schema.
         SourceUnreachable: It cannot be read.
     """
-    with closing(_open(path)) as connection:
+    with closing(open_read_only(path)) as connection:
         columns = {row["name"] for row in connection.execute("PRAGMA table_info(correction)")}
         missing = sorted(set(CORRECTION_COLUMNS) - columns)
         if missing:
@@ -96,8 +96,12 @@ def _is_audited(prediction_id: str | None) -> bool:
     return int.from_bytes(digest, "big") < AUDIT_BELOW
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Read-only; where the folder is too (a backup), as a file that nobody changes."""
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Read-only; where the folder is too (a backup), as a file that nobody changes.
+
+    Raises:
+        SourceUnreachable: It cannot be read.
+    """
     address = f"file:{quote(str(path.resolve()))}?mode=ro"
     wal = Path(f"{path}-wal")
     quiet = not wal.exists() or wal.stat().st_size == 0
@@ -126,5 +130,5 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 def _unreachable(path: Path, error: sqlite3.Error) -> SourceUnreachable:
     return SourceUnreachable(
-        f"{path}: expected a readable corrections.db, but {error}; nothing was changed"
+        f"{path}: expected a readable database, but {error}; nothing was changed"
     )

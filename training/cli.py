@@ -6,8 +6,13 @@ import signal
 
 import typer
 
+from training.cli_assess import assess, report
 from training.cli_data import augment, build, collect
+from training.cli_fit import export, fit
 from training.cli_golden import app as golden
+from training.cli_promote import promote, publish
+from training.cli_run import run
+from training.cli_shadow import shadow
 
 __all__ = ["app", "main"]
 
@@ -19,7 +24,7 @@ app = typer.Typer(
 )
 app.command()(collect)
 app.add_typer(golden, name="golden")
-for command in (build, augment):
+for command in (build, augment, fit, export, assess, shadow, run, promote, publish, report):
     app.command()(command)
 
 EXIT_UNABLE = 3
@@ -31,11 +36,12 @@ def main() -> None:
     # Ended from outside, a stage must clean up as well: an exception unwinds, a signal does not.
     signal.signal(signal.SIGTERM, _leave)
     from edge.errors import EdgeError
+    from export.errors import ExportError
     from training.errors import TrainingError
 
     try:
         app(prog_name="intentd-train")
-    except (EdgeError, TrainingError) as error:
+    except (EdgeError, ExportError, TrainingError) as error:
         _end(str(error), error.exit_code)
     except ModuleNotFoundError as error:
         _end(

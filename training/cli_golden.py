@@ -94,7 +94,7 @@ def import_(
     Example: intentd-train golden import train/collect/rows.jsonl --per-class 50 --unlabelled
     """
     from training.golden import open_log, stratify
-    from training.rows import read_rows
+    from training.rows import Origin, read_rows
 
     settings = open_settings(config, overrides, work_dir)
     rows = stratify(read_rows(file), per_class, settings.build.seed)
@@ -105,7 +105,8 @@ def import_(
     before = set(log.candidates)
     added = log.add_rows(rows)
     for row in rows:
-        if not unlabelled and row.id in log.candidates and row.id not in before:
+        is_judged = not unlabelled and row.origin is not Origin.SHADOW
+        if is_judged and row.id in log.candidates and row.id not in before:
             log.judge(row.id, person, row.label)
     typer.echo(f"{added} candidates added, {len(rows) - added} known already")
 

@@ -83,15 +83,15 @@ def print_plan(stage: Stage, as_json: bool) -> None:
         typer.echo(f"  reads {name}: {path}")
 
 
-def print_outcome(outcome: Outcome, folder: Path, as_json: bool) -> None:
-    """What a run did: its counts, one a line."""
+def print_outcome(outcome: Outcome, folder: Path, as_json: bool, hide: Sequence[str] = ()) -> None:
+    """What a run did: its counts, one a line, but for those to hide."""
     if as_json:
         print_json(outcome.manifest | {"skipped": outcome.skipped})
         return
     done = "unchanged" if outcome.skipped else f"written in {outcome.manifest['seconds']:.1f} s"
     typer.echo(f"{folder}: {done}")
     for name, value in outcome.manifest["counts"].items():
-        if value not in ({}, []):
+        if value not in ({}, []) and name not in hide:
             typer.echo(f"  {name.replace('_', ' ')}: {_say(value)}")
 
 

@@ -6,7 +6,11 @@
     ├── StageMissing         an earlier stage has not run, or its files were changed
     ├── DataRefused          an honest "no": no data set can be made of these rows as they are
     ├── LeakFound            an honest "no": golden rows, or their paraphrases, are in the training
-    └── SourceUnreachable    a database or a file does not answer now
+    ├── PromotionRefused     an honest "no": the candidate has not earned it, or nobody confirmed
+    ├── SourceUnreachable    a database or a file does not answer now
+    ├── RegistryUnreachable  MLflow does not answer now, or not as it should
+    ├── PlaceUnreachable     where bundles are published cannot be read or written now
+    └── OutputFailed         the disk is full, or refuses
 
 Exit codes: 1 an honest "no", 2 something in the call is to be changed, 3 this machine cannot do it
 now. Messages say what was expected, what was found and what to do next.
@@ -19,6 +23,10 @@ __all__ = [
     "InvalidConfig",
     "InvalidRows",
     "LeakFound",
+    "OutputFailed",
+    "PlaceUnreachable",
+    "PromotionRefused",
+    "RegistryUnreachable",
     "SourceUnreachable",
     "StageMissing",
     "TrainingError",
@@ -57,3 +65,23 @@ class SourceUnreachable(TrainingError):
     """The database or the file cannot be read now."""
 
     exit_code = 3
+
+
+class OutputFailed(TrainingError):
+    """The disk is full, or the directory cannot be written."""
+
+    exit_code = 3
+
+
+class PromotionRefused(TrainingError):
+    """An honest "no": gates, a shadow report or a person's word are missing."""
+
+    exit_code = 1
+
+
+class RegistryUnreachable(SourceUnreachable):
+    """MLflow cannot be asked now."""
+
+
+class PlaceUnreachable(SourceUnreachable):
+    """The directory or the bucket cannot be read or written now."""

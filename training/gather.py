@@ -49,6 +49,7 @@ def gather(
     erased = read_suppressed(inputs["suppressed"]) if "suppressed" in inputs else set()
     seeds = _seeds(label_set) if label_set is not None and options.seeds else []
     read = list(chain(*map(read_rows, files), seeds))
+    _check_judged(read)
     rows = [row for row in read if row.id not in erased and row.root not in erased]
     dropped = Counter({"erased": len(read) - len(rows)})
     rows = _one_wording(rows, options, dropped)
@@ -95,6 +96,16 @@ def _seeds(label_set: LabelSet) -> list[Row]:
         for label, examples in named
         for n, text in enumerate(examples)
     ]
+
+
+def _check_judged(rows: Sequence[Row]) -> None:
+    waiting = [row.id for row in rows if row.origin is Origin.SHADOW]
+    if waiting:
+        raise DataRefused(
+            f"build: expected rows that somebody judged, found {len(waiting)} that two models "
+            f"disagree about ({waiting[0]}); `intentd-train golden import --unlabelled` takes "
+            "them, and `golden review` asks"
+        )
 
 
 def _one_wording(rows: list[Row], options: BuildSettings, dropped: Counter[str]) -> list[Row]:

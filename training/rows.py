@@ -37,6 +37,8 @@ class Origin(StrEnum):
     SYNONYM = "synonym"
     NOISE = "noise"
     PUBLIC = "public"
+    SHADOW = "shadow"
+    """Two models disagree about it, and nobody has judged it yet: its label says nothing."""
 
 
 FEEDBACK = frozenset({Origin.CORRECTION, Origin.CONFIRMATION, Origin.AUDIT})

@@ -17,11 +17,17 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from training.errors import InvalidConfig
 
 __all__ = [
+    "AssessSettings",
     "AugmentSettings",
     "BuildSettings",
     "CollectSettings",
+    "ExportSettings",
+    "FitSettings",
     "GoldenSettings",
+    "PromoteSettings",
+    "PublishSettings",
     "Settings",
+    "ShadowSettings",
     "load_settings",
 ]
 
@@ -120,6 +126,144 @@ class AugmentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How a classifier is trained."""
+
+    __pydantic_config__ = STRICT
+
+    encoder: str = "distilbert/distilbert-base-uncased"
+    """A Hugging Face id, a model directory, or a wheel that holds one."""
+    revision: str = "main"
+    """Branch, tag or commit on the hub."""
+    head: Literal["auto", "full", "setfit", "frozen"] = "auto"
+    """full: every weight is trained. setfit: the encoder learns which rows belong together, then a
+    regression. frozen: the regression alone. auto takes what the number of rows is enough for."""
+    enough: Count = 500
+    """Rows of the smallest class from which auto trains fully."""
+    enough_real: Count = 80
+    """Real rows of the smallest class that it needs as well: made ones say little that is new.
+    Source: full fine-tuning beats contrastive heads from about 80 (OpenAutoNLU)."""
+    pooling: Literal["auto", "first", "mean"] = "auto"
+    """What the head reads: the first token, or the mean of all. auto: the mean where the encoder
+    was trained for it or where it is not trained much."""
+    window: Annotated[int, Field(ge=8)] = 512
+    """Most tokens of a text, in training and on the edge; the encoder's own window if smaller."""
+    warm_start: bool = True
+    """Whether a full fit starts from the frozen head: it then takes few epochs."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """At most; dev stops it before."""
+    patience: Annotated[int, Field(ge=1)] = 2
+    """Epochs without a gain after which it stops."""
+    min_gain: Annotated[float, Field(ge=0)] = 0.001
+    """Of macro-F1 on dev, to count as one."""
+    batch: Annotated[int, Field(ge=1)] = 32
+    """Rows a step, over all processes."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    label_smoothing: Share = 0.05
+    class_weights: bool = True
+    """Whether small classes count as much as large ones."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: half where there is a GPU, else fp32."""
+    contrast_epochs: Annotated[int, Field(ge=1)] = 10
+    """Of setfit: how often every row is seen."""
+    contrast_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """Its learning rate."""
+    wrong_cost: Annotated[float, Field(ge=0)] = 1.0
+    """What a wrong answer costs, where turning a right one away costs 1; decides the thresholds."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """How what was trained becomes a bundle."""
+
+    __pydantic_config__ = STRICT
+
+    recipe: str = "auto"
+    """One of intentd-export's recipes, or auto: the fastest that keeps the answers."""
+    name: str = "intents"
+    """The bundle's name."""
+    version: str = "1"
+    licence: str | None = None
+    """Of the weights; none means what the encoder's card states."""
+    probes: Count = 150
+    """Texts of the calibration part that are asked beside the built-in ones; none is packed."""
+    min_agreement: Share = 0.99
+    """Gate: least share of equal labels."""
+    max_delta: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Gate: largest |Δscore|."""
+    minutes: Annotated[float, Field(ge=0)] = 30.0
+    """Most minutes of the search for what int8 holds badly."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssessSettings:
+    """What a bundle must show on the golden set; the accuracy's gate is `golden.gate`."""
+
+    __pydantic_config__ = STRICT
+
+    macro_f1: Share = 0.88
+    class_f1: Share = 0.70
+    """The least F1 that every class must reach."""
+    ece: Share = 0.05
+    """The most that confidence and accuracy may be apart."""
+    seed: int = 0
+    """Of the draws behind the intervals."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowSettings:
+    """How a candidate is compared with the champion."""
+
+    __pydantic_config__ = STRICT
+
+    champion: str = ""
+    """The champion's bundle; an empty string means the starter, which every daemon has."""
+    logged: tuple[str, ...] = ()
+    """A box's predictions.db, an export (.ndjson, .jsonl, .parquet), or files of rows."""
+    engine: Literal["local", "ray"] = "local"
+    address: str = ""
+    """Of the Ray cluster; an empty string means RAY_ADDRESS, else one on this machine."""
+    workers: Annotated[int, Field(ge=1)] = 2
+    """Processes on the Ray cluster, each with both models."""
+    worker_cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs that each of them takes."""
+    margin: Share = 0.01
+    """How much less accurate a candidate may be and still count as not worse."""
+    significance: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """McNemar's p from which a difference is no chance."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteSettings:
+    """Where candidates are registered."""
+
+    __pydantic_config__ = STRICT
+
+    tracking_uri: str = ""
+    """MLflow: a server's http(s)://…, or a database's sqlite:///…, postgresql://…; empty means a
+    SQLite file in the working directory."""
+    artifacts: str = ""
+    """Where the files of a database's runs lie (a path, s3://…); empty means the working directory.
+    A server has a place of its own."""
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "intentd"
+    """The name under which MLflow counts the versions; its experiment has the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishSettings:
+    """Where boxes find what was promoted."""
+
+    __pydantic_config__ = STRICT
+
+    to: str = ""
+    """A directory, file://…, or s3://bucket/prefix."""
+    key: str = ""
+    """A private key of `intentd-export keygen`; empty means unsigned."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All of it."""
 
@@ -131,6 +275,12 @@ class Settings:
     golden: GoldenSettings = field(default_factory=GoldenSettings)
     build: BuildSettings = field(default_factory=BuildSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
+    export: ExportSettings = field(default_factory=ExportSettings)
+    assess: AssessSettings = field(default_factory=AssessSettings)
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
+    promote: PromoteSettings = field(default_factory=PromoteSettings)
+    publish: PublishSettings = field(default_factory=PublishSettings)
 
     def section(self, name: str) -> dict[str, Any]:
         """One section as plain values, for a manifest."""

@@ -194,7 +194,8 @@ def _is_whole(folder: Path, found: dict[str, Any]) -> bool:
 
 
 def _outputs(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): sha256_of(p) for p in _files(folder) if p.name != MANIFEST}
+    own = folder / MANIFEST  # that of a bundle in it is an output as any other
+    return {str(p.relative_to(folder)): sha256_of(p) for p in _files(folder) if p != own}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -36,6 +36,7 @@ __all__ = ["install", "pull"]
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
 CACHE_MODE = 0o700
+PRODUCTION = "production"
 
 AllowOlderOption = Annotated[
     bool, typer.Option("--allow-older", help="Take it although a newer version was here before.")
@@ -82,8 +83,8 @@ def pull(
         str,
         typer.Argument(
             metavar="DIGEST|NAME",
-            help="6 or more digits of a digest, or a name, whose newest version is taken. "
-            "[default: the only name]",
+            help="6 or more digits of a digest, or a name: what is in production, else its newest "
+            "version; NAME@staging is what is in staging. [default: the only name]",
         ),
     ] = "",
     cache: Annotated[
@@ -125,7 +126,7 @@ def choose(published: Sequence[Published], wanted: str) -> Published:
 
     Args:
         published: The index.
-        wanted: The beginning of a digest, a name, or nothing if there is only one name.
+        wanted: The beginning of a digest, NAME, NAME@ALIAS, or nothing if there is only one name.
 
     Raises:
         NotFound: None is meant.
@@ -140,24 +141,34 @@ def choose(published: Sequence[Published], wanted: str) -> Published:
     return _newest(published, wanted)
 
 
-def _newest(published: Sequence[Published], name: str) -> Published:
+def _newest(published: Sequence[Published], wanted: str) -> Published:
+    """What is in production of a name, or under the alias behind an @; else the newest version."""
     from edge.models.ages import is_older
 
+    name, _, alias = wanted.partition("@")
     names = sorted({one.name for one in published})
     listed = printable(", ".join(names)) or "nothing"
     if not name and len(names) > 1:
         raise InvalidValue(f"expected a DIGEST or NAME, since several are published: {listed}")
     found: Published | None = None
-    for one in published:
-        if name in ("", one.name) and (
+    for one in _meant(published, name, alias):
+        if (
             found is None
             or is_older(found.version, one.version)
             or (not is_older(one.version, found.version) and one.created_utc > found.created_utc)
         ):
             found = one
     if found is None:
-        raise NotFound(f"{name or 'LOCATION'}: expected it to be published, found {listed}")
+        raise NotFound(f"{wanted or 'LOCATION'}: expected it to be published, found {listed}")
     return found
+
+
+def _meant(published: Sequence[Published], name: str, alias: str) -> list[Published]:
+    named = [one for one in published if name in ("", one.name)]
+    if alias:
+        return [one for one in named if one.alias == alias]
+    in_production = [one for one in named if one.alias == PRODUCTION]
+    return in_production or [one for one in named if not one.alias]
 
 
 def _fetch(location: str, chosen: Published, cache: Path, settings: Settings) -> Path:

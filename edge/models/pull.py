@@ -32,7 +32,7 @@ from edge.models.entries import LIMITS_BYTES
 from edge.models.journal import Digest
 from edge.models.remote import Remote, open_remote
 
-__all__ = ["INDEX", "Progress", "Published", "pull_bundle", "read_index"]
+__all__ = ["INDEX", "Index", "Progress", "Published", "pull_bundle", "read_index"]
 
 INDEX = "index.json"
 SCHEMA_VERSION = 1
@@ -57,9 +57,13 @@ class Published(BaseModel):
     created_utc: str
     signature: bool = False
     """Whether `manifest.sig` lies beside the manifest."""
+    alias: str = ""
+    """`production` or `staging`: what the publisher means it for, one bundle of a name each."""
 
 
-class _Index(BaseModel):
+class Index(BaseModel):
+    """`index.json`, which the publisher writes."""
+
     model_config = ConfigDict(frozen=True)
 
     schema_version: Annotated[int, Field(ge=SCHEMA_VERSION, le=SCHEMA_VERSION)]
@@ -144,7 +148,7 @@ def _pull(download: _Download, found: Published, trusted_keys: Path | None) -> P
 
 def _read_index(remote: Remote) -> tuple[Published, ...]:
     try:
-        index = _Index.model_validate_json(_read_small(remote, INDEX, MAX_INDEX_BYTES))
+        index = Index.model_validate_json(_read_small(remote, INDEX, MAX_INDEX_BYTES))
     except ValidationError as error:
         raise InvalidValue(
             f"{INDEX}: expected a list of bundles of schema_version {SCHEMA_VERSION}, found "

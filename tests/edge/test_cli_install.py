@@ -10,10 +10,14 @@ from edge.errors import InvalidValue, NotFound
 from edge.models.pull import Published
 
 
-def published(name: str, version: str, digest: str, created_utc: str = "2026") -> Published:
+def published(
+    name: str, version: str, digest: str, created_utc: str = "2026", alias: str = ""
+) -> Published:
     """One of an index; the digest is filled up."""
     full = digest.ljust(64, "0")
-    return Published(name=name, version=version, digest=full, files={}, created_utc=created_utc)
+    return Published(
+        name=name, version=version, digest=full, files={}, created_utc=created_utc, alias=alias
+    )
 
 
 INDEX = (
@@ -39,6 +43,23 @@ def test_a_digest_or_a_name_says_what_is_meant(wanted: str, digest: str) -> None
     """Of a name the newest version, wherever it stands."""
     for index in (INDEX, INDEX[::-1]):
         assert choose(index, wanted).digest.rstrip("0") == digest
+
+
+def test_what_is_in_production_is_meant_before_what_is_newer() -> None:
+    """The candidate must be asked for; without any alias the newest version is meant."""
+    index = (
+        published("invoices", "1", "aaaaaa1", alias="production"),
+        published("invoices", "2", "aaaaaa2"),
+        published("invoices", "3", "aaaaaa3", alias="staging"),
+    )
+
+    assert choose(index, "invoices").version == choose(index, "").version == "1"
+    assert choose(index, "invoices@staging").version == choose(index, "@staging").version == "3"
+    assert choose(index[1:], "invoices").version == "2"
+    with pytest.raises(NotFound, match="invoices@production"):
+        choose(index[1:], "invoices@production")
+    with pytest.raises(NotFound):
+        choose(index[2:], "invoices")
 
 
 def test_a_name_need_not_be_said_where_there_is_one() -> None:

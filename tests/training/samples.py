@@ -18,8 +18,10 @@ from training.settings import GoldenSettings, Settings, load_settings
 from training.stage import Stage
 
 __all__ = [
+    "ASKED",
     "LABELS",
     "QUIET",
+    "THINGS",
     "collected",
     "frozen",
     "lines_of",

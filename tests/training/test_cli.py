@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.commands import run_command
+from tests.daemons import ROOT
 from tests.training.samples import collected, real_rows, run_train
 from training.cli import main
 
 HEAVY = {"torch", "transformers", "sklearn", "cleanlab", "datasketch", "onnxruntime", "sqlalchemy"}
+HEAVY |= {"matplotlib", "mlflow", "ray", "pyarrow"}
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -28,7 +31,10 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("collect", "--help"), ("build", "--help"), ("augment", "--help")]
+    [("--help",)]
+    + [(name, "--help") for name in ("collect", "build", "augment", "fit", "export")]
+    + [(name, "--help") for name in ("run", "promote", "publish")]
+    + [(name, "--help") for name in ("assess", "shadow", "report")]
     + [("golden", name, "--help") for name in ("add", "import", "review", "status", "freeze")],
 )
 def test_every_command_has_help(words: tuple[str, ...]) -> None:
@@ -48,6 +54,11 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
         (("augment",), 2, "intentd-train build"),
         (("collect", "absent.ndjson"), 3, "absent.ndjson"),
         (("golden", "import", "absent.jsonl"), 3, "absent.jsonl"),
+        (("assess",), 2, "intentd-train export"),
+        (("shadow", "--engine", "spark"), 2, "shadow.engine"),
+        (("shadow", "--live", "absent.sock"), 3, "absent.sock"),
+        (("promote", "--to", "staging", "--why", "x"), 2, "intentd-train export"),
+        (("publish",), 2, "publish.to"),
     ],
 )
 def test_a_failure_is_one_line(
@@ -71,3 +82,14 @@ def test_a_dry_run_says_what_is_to_be_done(work_dir: Path) -> None:
     assert run_train(work_dir, "build", *fast).returncode == 0
     assert "build: nothing to do" in run_train(work_dir, "build", *fast, "--dry-run").stdout
     assert '"skipped": true' in run_train(work_dir, "build", *fast, "--json").stdout
+
+
+def test_mlflow_is_imported_in_one_file() -> None:
+    """What it costs to load, and what it does to logging, is paid there alone."""
+    users = [
+        path.name
+        for path in (ROOT / "training").rglob("*.py")
+        if re.search(r"^\s*(from|import) mlflow\b", path.read_text("utf-8"), re.MULTILINE)
+    ]
+
+    assert users == ["tracking.py"]

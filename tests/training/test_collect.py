@@ -229,7 +229,7 @@ def broken(path: Path, what: str) -> str:
         ("postgresql", SourceUnreachable, "127.0.0.1"),
         ("old box", InvalidRows, "start its daemon once"),
         ("other database", TrainingError, "expected"),
-        ("damaged box", SourceUnreachable, "readable corrections.db"),
+        ("damaged box", SourceUnreachable, "readable database"),
         ("no json", InvalidRows, ":1: expected a JSON object"),
         ("a list", InvalidRows, ":1: expected a JSON object"),
         ("rows", InvalidRows, "found none of kind, label"),

@@ -1,0 +1,163 @@
+"""From a correction on a box to a model that answers right by itself on another one: all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.cli import main as intentd
+from edge.client import Client
+from export.sign import make_keys
+from tests.commands import Done, run_command
+from tests.daemons import Daemon, clean_environment, running_daemon
+from tests.edge.sync.world import World, running_world
+from tests.models import TinyModel
+from tests.training.asking import ASKED, CORRECTED, corrections, golden_rows, public_rows
+from tests.training.samples import frozen, run_train
+from tests.training.served import served
+from training.rows import write_rows
+
+STAGES = ("collect", "build", "augment", "fit", "export", "assess", "shadow")
+
+
+@pytest.mark.timeout(600)  # 50 s of work; the rest is a busy machine
+def test_a_correction_on_a_box_becomes_the_model_of_another(
+    tiny: Callable[[str], TinyModel], work_dir: Path, tmp_path: Path
+) -> None:
+    """Box, collector, every stage, registry, publication, pull, activation; nothing is made up."""
+    key, share = tmp_path / "release.key", tmp_path / "share"
+    public = make_keys(key)
+    with running_world() as world:
+        correct_there(world)
+        words = prepare(work_dir, tiny("spam").source, f"sqlite:///{world.home}/collector.db")
+        ran = run_train(work_dir, "run", *words)
+        assert ran.returncode == 0, ran.stderr
+        goes_on_where_it_ended(work_dir, words)
+    digest = decide(work_dir)
+    published = run_train(work_dir, "publish", str(share), "--key", str(key))
+    assert published.returncode == 0, published.stderr
+
+    trusted = {"INTENTD_TRUSTED_KEYS": str(public)}
+    with served(share) as url, running_daemon("--probation-s", "0", env=trusted) as box:
+        with Client(box.socket) as client:
+            assert client.classify(ASKED).raw_label != CORRECTED
+        for command in (("pull", url, "intents"), ("activate", digest[:12], "--yes")):
+            done = on_box(box, trusted, "model", *command)
+            assert done.returncode == 0, done.stderr + box.log
+        with Client(box.socket) as client:
+            answer = client.classify(ASKED)
+    assert (answer.label, answer.model.digest) == (CORRECTED, digest)
+
+
+def correct_there(world: World) -> None:
+    """A person corrects what the starter gets wrong, and the box sends it upstream."""
+    with Client(world.daemon.socket) as client:
+        assert client.classify(ASKED).raw_label != CORRECTED
+        for text in corrections():
+            client.correct(CORRECTED, text=text)
+    sent = world.sync()
+    assert sent.returncode == 0, sent.stderr
+
+
+def prepare(work_dir: Path, encoder: Path, collector: str) -> list[str]:
+    """Public rows and a golden set beside the corrections; the words that `run` is called with."""
+    write_rows(work_dir / "public.jsonl", public_rows())
+    frozen(work_dir, golden_rows())
+    settings = {
+        "build.extra": [str(work_dir / "public.jsonl")],
+        "build.leak_cosine": 0.95,  # the requests are of few patterns
+        "augment.target": 60,
+        "fit.encoder": str(encoder),
+        "fit.head": "full",
+        "fit.learning_rate": 0.001,
+        "fit.label_smoothing": 0.0,
+    }
+    words = [collector]
+    for name, value in settings.items():
+        words += ["--set", f"{name}={json.dumps(value)}"]
+    return words
+
+
+def goes_on_where_it_ended(work_dir: Path, words: list[str]) -> None:
+    """Nothing is done twice; a gate that is not passed ends it with 1; nothing is promoted."""
+    again = run_train(work_dir, "run", *words, "--json")
+    steps = json.loads(again.stdout)
+    assert again.returncode == 0, again.stderr
+    assert {name: step["skipped"] for name, step in steps.items()} == dict.fromkeys(STAGES, True)
+
+    strict = ["--set", "assess.ece=0"]
+    planned = run_train(work_dir, "run", *words, *strict, "--dry-run").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in planned] == list(STAGES)
+    assert planned[5] == "assess: to be run"
+    refused = run_train(work_dir, "run", *words, *strict, "--json")
+    assert refused.returncode == 1
+    assert list(json.loads(refused.stdout))[-1] == "assess"
+    early = run_train(
+        work_dir, "promote", "--to", "production", "--why", "x", "--confirm", "0" * 64
+    )
+    assert (early.returncode, "calibration error" in early.stderr or "ece" in early.stderr) == (
+        1,
+        True,
+    )
+    assert run_train(work_dir, "run", *words).returncode == 0
+    assert json.loads(run_train(work_dir, "promote", "--json").stdout)["aliases"] == {}
+
+
+def decide(work_dir: Path) -> str:
+    """A person lets it in; returns its digest."""
+    manifest = json.loads((work_dir / "export" / "manifest.json").read_text())
+    digest = str(manifest["counts"]["digest"])
+    for to in ("staging", "production"):
+        words = ("--to", to, "--why", "end to end", "--confirm", digest)
+        done = run_train(work_dir, "promote", *words)
+        assert done.returncode == 0, done.stderr
+    return digest
+
+
+def on_box(box: Daemon, env: dict[str, str], *words: str) -> Done:
+    """Run `intentd` there."""
+    sockets = {"INTENTD_SOCKET": str(box.socket), "INTENTD_ADMIN_SOCKET": str(box.admin_socket)}
+    home = {"HOME": str(box.socket.parent)}
+    return run_command(
+        intentd, "intentd", *words, env=clean_environment(box.socket.parent) | sockets | env | home
+    )
+
+
+def test_a_run_needs_something_to_judge_by(work_dir: Path) -> None:
+    """Said before anything is collected."""
+    write_rows(work_dir / "public.jsonl", public_rows())
+    done = run_train(work_dir, "run", "--set", f'build.extra=["{work_dir}/public.jsonl"]')
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "intentd-train golden" in done.stderr
+    assert not (work_dir / "build").exists()
+
+
+def test_the_first_no_ends_a_run(work_dir: Path) -> None:
+    """A golden row among those to be trained on: exit code 1, and nothing after it is begun."""
+    frozen(work_dir, golden_rows())
+    write_rows(work_dir / "public.jsonl", [*public_rows(), *golden_rows()[:1]])
+    done = run_train(work_dir, "run", "--set", f'build.extra=["{work_dir}/public.jsonl"]')
+
+    assert done.returncode == 1
+    assert "gives the golden set away" in done.stderr
+    assert not (work_dir / "augment").exists()
+
+
+def test_a_plan_says_what_would_be_done(work_dir: Path) -> None:
+    """Without a source, collect has no part; nothing is written."""
+    write_rows(work_dir / "public.jsonl", public_rows())
+    files = ("--set", f'build.extra=["{work_dir}/public.jsonl"]')
+    from_files = run_train(work_dir, "run", *files, "--dry-run")
+    from_source = run_train(work_dir, "run", "corrections.db", "--dry-run", "--json")
+    nothing = run_train(work_dir, "run", "--dry-run")
+
+    lines = from_files.stdout.splitlines()
+    assert lines == [f"{name}: to be run" for name in STAGES[1:]]
+    assert list(json.loads(from_source.stdout)) == list(STAGES)
+    assert json.loads(from_source.stdout)["collect"].startswith("to be asked")
+    assert (nothing.returncode, "collect.sources" in nothing.stderr) == (2, True)
+    assert {path.name for path in work_dir.iterdir()} == {"public.jsonl"}
