@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of a swap: a model answers all the same, and the next swap works."""
+"""What goes wrong in the middle of a swap: a model answers all the same, and the next one works."""
 
 from __future__ import annotations
 
