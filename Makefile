@@ -12,7 +12,7 @@ HUB := $(VENV)/hub
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
-.PHONY: help run test check fmt lint types imports spell smoke bench bench-export results starter clean
+.PHONY: help run test reach check fmt lint types imports spell smoke bench bench-export results starter clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,6 +23,11 @@ run: $(VENV)/edge.stamp  ## Start the daemon on the embedded starter bundle (ARG
 test: $(VENV)/dev.stamp  ## Run every test (ARGS="-k socket")
 	TEST_HUB=$(HUB) TEST_WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest $(ARGS)
 
+reach: $(VENV)/dev.stamp  ## The tests of swaps and crowds at the full length of the promise (ten minutes)
+	TEST_SWAPS=500 TEST_KILLS=20 TEST_SLOW=1000 TEST_OVERLOAD_S=30 TEST_RESTARTS=50 \
+	  $(BIN)/python -m pytest -s -o timeout=1800 tests/e2e/test_swap.py tests/e2e/test_slow_crowd.py \
+	  tests/e2e/test_load.py tests/e2e/test_permissions.py tests/systemd/test_activation.py $(ARGS)
+
 check: fmt lint types imports spell  ## Everything that reads the code without running it
 
 fmt: $(VENV)/dev.stamp  ## Check the format (FIX=1 mends it)
@@ -31,6 +36,8 @@ fmt: $(VENV)/dev.stamp  ## Check the format (FIX=1 mends it)
 lint: $(VENV)/dev.stamp  ## Lint (FIX=1 mends what it can)
 	$(BIN)/ruff check $(if $(FIX),--fix) .
 	$(BIN)/validate-pyproject pyproject.toml
+	! test -x $(BIN)/hadolint || $(BIN)/hadolint systemd/container/Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec systemd/container/compose.yaml
 
 types: $(VENV)/dev.stamp  ## mypy --strict
 	$(BIN)/mypy

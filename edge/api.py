@@ -49,6 +49,7 @@ def create_app(
     add_correction_routes(app, service, corrections, max_body_bytes)
     _add_foreign_routes(app, service, max_body_bytes)
     _add_operations_routes(app, service, corrections, metrics)
+    metrics.expect_requests("/v1/classify")
     return app
 
 

@@ -19,12 +19,13 @@ from prometheus_client import (
 )
 
 from edge.bundle import Bundle
-from edge.wire import ClassifyAnswer
+from edge.wire import ClassifyAnswer, Reason
 
 __all__ = ["Metrics"]
 
 # From a cached answer to BART on a slow NAS with a full window.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SWAP_ENDS = ("committed", "rolled_back", "refused")  # as `edge.wire.models.ActivationState`
 TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -89,6 +90,18 @@ class Metrics:
             registry=registry,
         )
         ProcessCollector(registry=registry)
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Show what can be counted before it is: of a first sample no rate can be had."""
+        for state in SWAP_ENDS:
+            self._swaps.labels(state)
+        for reason in Reason:
+            self._predictions.labels(reason.value)
+
+    def expect_requests(self, route: str) -> None:
+        """Show a route before its first request, as answered 0 times with 200."""
+        self._requests.labels(route, "200")
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever the metrics are read."""

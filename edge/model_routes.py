@@ -61,7 +61,7 @@ def _add_activation_routes(app: FastAPI, desk: ModelDesk, max_body_bytes: int) -
         return reply(found)
 
     _add_words(app, "/v1/models/commit", desk.activator.commit)
-    _add_words(app, "/v1/models/rollback", desk.activator.roll_back)
+    _add_words(app, "/v1/models/rollback", desk.roll_back)
 
 
 def _add_words(app: FastAPI, path: str, act: Callable[[], Awaitable[ActivationAnswer]]) -> None:

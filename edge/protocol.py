@@ -52,6 +52,7 @@ class ConnectionLimits:
     body_timeout_s: float = 10.0  # from the last header to the last byte of the body: 408
     idle_timeout_s: float = 10.0  # between an answer and the next request
     write_timeout_s: float = 10.0  # that an answer may wait for its reader
+    grace_s: float = 0.5  # who owes a request for longer is cut off first, when there are too many
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,15 @@ class Stage(StrEnum):
     CLOSING = "closing"  # the reader of what we wrote last
 
 
+OWING = (Stage.HEADERS, Stage.BODY)
+
+
 class GuardedProtocol(H11Protocol):
     """One connection. Each stage has one timer, started once: a trickle of bytes buys no time."""
 
     limits: ClassVar[ConnectionLimits] = ConnectionLimits()
 
+    _since_s = 0.0
     _timer: asyncio.TimerHandle | None = None
     _stall: asyncio.TimerHandle | None = None
     _stage: Stage | None = None
@@ -89,7 +94,10 @@ class GuardedProtocol(H11Protocol):
         """Learn the peer, and turn it away when there are too many."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
-        excess = len(self.connections) - self.limits.max_connections
+        excess = self._excess()
+        if excess > 0:
+            self._make_room(excess)
+            excess = self._excess()
         if excess > self.limits.max_connections:
             transport.abort()
         elif excess > 0:
@@ -144,6 +152,19 @@ class GuardedProtocol(H11Protocol):
         super().resume_writing()
         _cancel(self._stall)
 
+    def _excess(self) -> int:
+        """How many connections there are too many of."""
+        living = sum(not one.transport.is_closing() for one in self.connections)
+        return living - self.limits.max_connections
+
+    def _make_room(self, needed: int) -> None:
+        """Cut off those who owe us a request, the slowest first."""
+        latest_s = self.loop.time() - self.limits.grace_s
+        guarded = (one for one in self.connections if isinstance(one, GuardedProtocol))
+        slow = [one for one in guarded if one._stage in OWING and one._since_s < latest_s]
+        for one in sorted(slow, key=lambda one: one._since_s)[:needed]:
+            one.transport.abort()
+
     def _headers_overflow(self) -> bool:
         """Whether the headers pass the limit, which h11 checks only while they are incomplete."""
         if self.conn.their_state is not h11.IDLE:
@@ -159,7 +180,7 @@ class GuardedProtocol(H11Protocol):
         stage = self._find_stage()
         if stage is self._stage:
             return
-        self._stage = stage
+        self._stage, self._since_s = stage, self.loop.time()
         _cancel(self._timer)
         seconds = {
             Stage.IDLE: self.limits.idle_timeout_s,

@@ -15,7 +15,14 @@ from typing import NamedTuple
 from edge.answers import build_answer, describe_intents, describe_model
 from edge.bundle import Bundle, read_bundle
 from edge.corrections import Corrections
-from edge.errors import ClientGone, EdgeError, InvalidValue, ModelFailed, NotReady
+from edge.errors import (
+    BundleIncompatible,
+    ClientGone,
+    EdgeError,
+    InvalidValue,
+    ModelFailed,
+    NotReady,
+)
 from edge.labels import LabelSet, read_label_set
 from edge.metrics import Metrics
 from edge.predictor import Prediction, Predictor
@@ -285,7 +292,13 @@ def open_predictor(settings: Settings, bundle: Bundle | None = None) -> Predicto
 
 def _open_warm(settings: Settings, path: Path) -> Predictor:
     predictor = open_predictor(settings, read_bundle(path))
-    predictor.predict(Query("warm up", predictor.label_set))
+    try:
+        predictor.predict(Query("warm up", predictor.label_set))
+    except Exception as error:  # onnxruntime's own unrelated types, and MemoryError
+        raise BundleIncompatible(
+            f"{path}: expected an answer to a first text, found that the graph fails: {error}; "
+            "build the bundle for this machine, or take another"
+        ) from error
     return predictor
 
 

@@ -154,7 +154,9 @@ class Slot:
 
     async def _wait(self, timeout_s: float | None) -> LoadedModel:
         try:
-            await asyncio.wait_for(self.wake(), LOAD_PATIENCE_S if timeout_s is None else timeout_s)
+            # No `wait_for`: it looks on from another task, and the model may be gone again by then.
+            async with asyncio.timeout(LOAD_PATIENCE_S if timeout_s is None else timeout_s):
+                await self.wake()
         except TimeoutError:
             raise NotReady("the model is being loaded, and was not in time; ask again") from None
         if self._model is None:

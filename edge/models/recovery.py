@@ -1,7 +1,7 @@
 """What to serve after a start: the version pointed to, or the last good one if that one failed.
 
 It runs before the model is loaded, and always finds a complete and verified bundle, or says why
-there is none. A full disk does not stop it.
+there is none. A disk that is full or read-only does not stop it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def recover(store: VersionStore, configured: Path) -> Recovery:
         BundleIncompatible: The same; it is for another program.
     """
     notes: list[str] = []
-    store.clean()
+    try:
+        store.clean()
+    except StoreUnavailable as error:
+        notes.append(str(error))
     with store.lock():
         journal = _count_try(store.pointers, notes)
         for digest in _order(journal, store.current()):

@@ -77,12 +77,18 @@ def _child(
     """The running child, which is gone at the end, whatever happens."""
     environment = {k: v for k, v in os.environ.items() if k not in PRIVATE_VARIABLES}
     child = subprocess.Popen(  # noqa: S603 — our own program, with arguments of our own
-        command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=environment
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
     )
     try:
         yield child
     finally:
-        child.kill()
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)  # with whatever it started
         child.wait()
 
 

@@ -5,6 +5,7 @@ It serves nothing and runs no model. Whatever moment the power goes, what it poi
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -196,7 +197,7 @@ class VersionStore:
         with self.lock():
             journal, current = self.pointers.journal(), self.current()
             target = journal.last_good if journal.pending else journal.previous
-            if target == current:
+            if target == current and not journal.pending:
                 raise InvalidValue("there is no model to go back to; intentd model list shows them")
             if target is not None:
                 self.verify(target)
@@ -207,8 +208,12 @@ class VersionStore:
             return target
 
     def clean(self) -> None:
-        """Remove what interrupted work left in `incoming/`; what still goes on is left alone."""
-        with self.lock():
+        """Remove what interrupted work left in `incoming/`; what still goes on is left alone.
+
+        Raises:
+            StoreUnavailable: The disk refused.
+        """
+        with disk_errors(self.directory), self.lock():
             for path in self._incoming.iterdir():
                 with suppress(BlockingIOError), _hold(path):
                     shutil.rmtree(path, ignore_errors=True)
@@ -272,12 +277,22 @@ class VersionStore:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """One change at a time, among threads and processes; the kernel frees a dead one's lock."""
-        descriptor = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _open_lock(self.directory / LOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+
+def _open_lock(path: Path) -> int:
+    """The lock's file; a disk that has become read-only is still to be started on."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def _verify(path: Path, trusted_keys: Path | None) -> Bundle:

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from edge.errors import EdgeError, InvalidValue, NotReady, SwapInProgress
+from edge.errors import CannotStart, EdgeError, InvalidValue, NotReady, SwapInProgress
 from edge.memory import free_bytes, needed_bytes
 from edge.metrics import Metrics
 from edge.probation import Tally
@@ -149,15 +149,19 @@ class Activator:
             swap.tell(ActivationState.ROLLED_BACK, f"{swap.new.title} answers again")
         return swap.show()
 
-    async def reload(self) -> None:
-        """Serve what `current` points to: an admin may have turned it.
+    async def reload(self) -> bool:
+        """Serve what `current` points to: an admin may have turned it; tells whether one had.
 
         What does not pass its trial is not served, and the link is turned back.
+
+        Raises:
+            SwapInProgress: An activation goes on.
         """
         store = self._catalog.store
         key = await asyncio.to_thread(store.current)
-        if self.is_busy or key == self.serving:
-            return
+        self._refuse_second()
+        if key == self.serving:
+            return False
         request = ActivateRequest(digest=key or CONFIGURED, probation_requests=0, force=True)
         await self.activate(request)
         if self._task is not None:
@@ -165,6 +169,7 @@ class Activator:
         if self.serving != key:
             await asyncio.to_thread(store.begin, self.serving)
             await asyncio.to_thread(store.commit)
+        return True
 
     async def close(self) -> None:
         """End what goes on; the journal says what the next start does."""
@@ -205,7 +210,7 @@ class Activator:
         old = Choice(self.serving, bundle.path, bundle.manifest)
         if new.digest == old.digest and not request.force:
             raise InvalidValue(f"digest: {new.title} answers already")
-        mode = choose_mode(request, new)
+        mode = choose_mode(request, new, self._asleep_bytes(old))
         wanted = request.probation_requests
         wanted = self._settings.probation_requests if wanted is None else wanted
         changes = await asyncio.to_thread(self._catalog.compare, old, new)
@@ -217,6 +222,10 @@ class Activator:
         self._refuse_second()
         return Swap.plan(old, new, request, mode, wanted, changes)
 
+    def _asleep_bytes(self, old: Choice) -> int:
+        """What the old model will take when it is loaded again to be compared."""
+        return 0 if self._service.slot.model is not None else needed_bytes(old.size)
+
     async def _run(self, swap: Swap) -> None:
         """The whole activation; never raises."""
         log.info("activating %s in place of %s", swap.new.title, swap.old.title)
@@ -227,7 +236,9 @@ class Activator:
                 await self._run_beside(swap)
         except _Refused as refusal:
             swap.tell(ActivationState.REFUSED, f"{refusal}; {swap.old.title} answers on")
-        except (EdgeError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, EdgeError | OSError):  # a bug; the next swap must be possible
+                log.exception("activation")
             swap.tell(ActivationState.REFUSED, f"{error}; {swap.old.title} answers on")
         self._close_swap(swap)
 
@@ -240,6 +251,9 @@ class Activator:
         """Both in memory: the old one answers until the new one has proved itself."""
         await self._try(swap)
         swap.tell(ActivationState.SWITCHING, "loading it beside the model that answers")
+        if swap.wanted or swap.answer.manual:
+            with suppress(NotReady):  # unloaded when idle: without it there is nothing to compare
+                await self._service.slot.wake()
         candidate = await self._service.load(swap.new.path)
         try:
             keeps, why = await self._prover.prove(swap, candidate)
@@ -269,7 +283,7 @@ class Activator:
                 await self._try(swap)
             candidate = await self._service.load(swap.new.path)
             await asyncio.to_thread(self._catalog.store.begin, swap.new.key)
-        except (_Refused, EdgeError, OSError):
+        except Exception:
             await self._restore(swap.old.key)
             raise
         self._service.switch(candidate)
@@ -293,10 +307,20 @@ class Activator:
         if keeps:
             await self._commit(swap, why)
             return
-        target = await asyncio.to_thread(self._catalog.store.rollback)
+        target = await asyncio.to_thread(self._point_back)
         await self._unload(f"{swap.old.title} is being loaded again; ask again")
         await self._restore(target)
         swap.tell(ActivationState.ROLLED_BACK, f"{why}; {swap.old.title} answers again")
+
+    def _point_back(self) -> str | None:
+        """Have the last good one served; where it is damaged by now, the settings' bundle."""
+        store = self._catalog.store
+        try:
+            return store.rollback()
+        except CannotStart as error:
+            log.error("%s", error)
+            store.begin(None)
+            return None
 
     async def _try(self, swap: Swap) -> None:
         """Raises _Refused, with what the trial found."""
@@ -336,7 +360,7 @@ class Activator:
             try:
                 choice = await asyncio.to_thread(self._catalog.choose_key, target)
                 self._service.switch(await self._service.load(choice.path))
-            except EdgeError as error:
+            except (EdgeError, OSError) as error:
                 log.error("%s", error)
             else:
                 self.serving = target

@@ -92,7 +92,8 @@ class ModelDesk:
     async def reload(self) -> None:
         """Serve what `current` points to; what cannot be done is logged."""
         try:
-            await self.activator.reload()
+            if await self.activator.reload():
+                await self._end_shadow()
         except EdgeError as error:
             log.error("reload: %s", error)
 
@@ -146,9 +147,18 @@ class ModelDesk:
     async def activate(self, body: ActivateRequest) -> ActivationAnswer:
         """Begin an activation; it ends the shadow, whose memory it needs."""
         answer = await self.activator.activate(body)
+        await self._end_shadow()
+        return answer
+
+    async def roll_back(self) -> ActivationAnswer:
+        """Give up the activation that goes on, else go back to the previous model."""
+        answer = await self.activator.roll_back()
+        await self._end_shadow()
+        return answer
+
+    async def _end_shadow(self) -> None:
         if self.shadow.is_on:
             await self.shadow.stop()
-        return answer
 
 
 def start_on(settings: Settings) -> tuple[Start, Predictor]:
@@ -184,12 +194,14 @@ def _start_otherwise(
     settings: Settings, store: VersionStore, on_probation: bool
 ) -> tuple[Start, Predictor]:
     """The version that recovery chose is whole, and cannot be loaded: take the one before it."""
-    key = None
     if on_probation:
-        with suppress(EdgeError):
+        try:
             key = store.rollback()
-    bundle = None if key is None else store.verify(key)
-    return Start(store, key), open_predictor(settings, bundle)
+            if key is not None:
+                return Start(store, key), open_predictor(settings, store.verify(key))
+        except EdgeError as error:
+            log.error("%s; the settings' bundle is served instead", error)
+    return Start(store, None), open_predictor(settings)
 
 
 def open_desk(

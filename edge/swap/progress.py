@@ -78,13 +78,18 @@ class Swap:
         return self.answer.model_copy(update={"report": report})
 
 
-def choose_mode(request: ActivateRequest, new: Choice) -> SwapMode:
+def choose_mode(request: ActivateRequest, new: Choice, asleep_bytes: int = 0) -> SwapMode:
     """Where the old model is meanwhile.
+
+    Args:
+        request: What is wished.
+        new: The candidate.
+        asleep_bytes: What the old one will take beside it; 0 where it is in memory already.
 
     Raises:
         InvalidValue: Both were to stay in memory, and do not fit.
     """
-    needed, free = needed_bytes(new.size), free_bytes()
+    needed, free = needed_bytes(new.size) + asleep_bytes, free_bytes()
     if request.mode is SwapMode.AUTO:
         return SwapMode.AVAILABLE if needed <= free else SwapMode.LOW_MEMORY
     if request.mode is SwapMode.AVAILABLE and needed > free and not request.force:

@@ -172,4 +172,4 @@ def test_health_is_progress_and_readiness_is_an_answer(
     """A daemon that starts or drains is healthy and not ready; a stuck one is to be restarted."""
     asked = Asked(service, "GET", path)
     assert asked.status == status
-    assert "intentd_requests_total{" not in asked.metrics.render().decode()
+    assert f'intentd_requests_total{{route="{path}"' not in asked.metrics.render().decode()

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge.bundle import Bundle, Manifest
 from edge.metrics import Metrics
+from edge.swap.progress import ENDED
 from edge.wire import (
     ClassifyAnswer,
     LabelSetInfo,
@@ -83,6 +84,20 @@ def test_requests_are_counted_by_route_and_status() -> None:
     route = ("route", "/v1/classify")
     assert samples["intentd_requests_total", (route, ("status", "200"))] == 2
     assert samples["intentd_requests_total", (route, ("status", "422"))] == 1
+
+
+def test_what_can_happen_is_there_before_it_happens() -> None:
+    """Prometheus takes no rate of a series' first sample: the first refusal would not show."""
+    metrics = Metrics()
+    metrics.expect_requests("/v1/classify")
+    samples = read(metrics)
+
+    asked = (("route", "/v1/classify"), ("status", "200"))
+    assert samples["intentd_requests_total", asked] == 0
+    for state in ENDED:
+        assert samples["intentd_swaps_total", (("state", state.value),)] == 0
+    for reason in Reason:
+        assert samples["intentd_predictions_total", (("reason", reason.value),)] == 0
 
 
 def test_answers_are_counted_with_their_tokens_and_times() -> None:

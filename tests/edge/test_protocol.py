@@ -559,7 +559,8 @@ def test_connection_that_is_gone_leaves_nothing_behind() -> None:
 
 def test_connections_over_the_limit_get_503_then_nothing() -> None:
     """More than the limit are told when to come back; more than twice the limit are cut off."""
-    with serving(ConnectionLimits(max_connections=2)) as served, ExitStack() as stack:
+    limits = ConnectionLimits(max_connections=2, grace_s=PATIENCE_S)
+    with serving(limits) as served, ExitStack() as stack:
         first, second, third, fourth = (stack.enter_context(served.connect()) for _ in range(4))
         wait_for(lambda: served.open_connections() == 4)
         assert served.talk() == b""
@@ -573,6 +574,24 @@ def test_connections_over_the_limit_get_503_then_nothing() -> None:
         for kept in (first, second):
             kept.sendall(GET)
             assert read_answer(kept)["status"] == 200
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HTTP/1.1\r\n", POST + b"Content-Length: 9\r\n\r\nhalf"]
+)
+def test_who_owes_a_request_makes_room_for_who_asks(begun: bytes) -> None:
+    """A crowd that is silent or slow shuts nobody out; who asked before keeps the connection."""
+    limits = ConnectionLimits(max_connections=3, grace_s=SHORT_S / 10)
+    with serving(limits) as served, ExitStack() as stack:
+        kept = stack.enter_context(served.connect())
+        kept.sendall(GET)
+        assert read_answer(kept)["status"] == 200
+        for _ in range(6):
+            with suppress(ConnectionError):
+                stack.enter_context(served.connect()).sendall(begun)
+        wait_for(lambda: is_answered(served))
+        kept.sendall(GET)
+        assert read_answer(kept)["status"] == 200
 
 
 def test_place_is_free_again_after_a_client_leaves() -> None:

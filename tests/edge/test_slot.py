@@ -145,6 +145,35 @@ def test_waiting_ends_with_the_deadline() -> None:
     asyncio.run(check())
 
 
+def test_model_that_leaves_as_soon_as_it_came_answers_who_woke_it() -> None:
+    """An idle time that is shorter than the load must not turn away who waited for it."""
+
+    async def check() -> None:
+        slot, made = slot_of(model()), list[LoadedModel | None]()
+
+        async def reload() -> LoadedModel:
+            await asyncio.sleep(0)
+            return model("brief")
+
+        async def leave() -> None:
+            """As the one who unloads: in the first moment in which nobody uses it."""
+            while slot.model is None or not slot.model.is_used:
+                if slot.model is not None and len(made) < 3:
+                    made.append(slot.clear(NotReady("idle"), reload))
+                await asyncio.sleep(0)
+
+        made.append(slot.clear(NotReady("idle"), reload))
+        leaving = asyncio.create_task(leave())
+        async with slot.use(30.0) as found:
+            assert found.digest == "brief"
+        leaving.cancel()
+        for one in (*made, slot.model):
+            assert one is not None
+            await one.retire(0.0)
+
+    asyncio.run(check())
+
+
 def test_load_that_fails_is_told_and_tried_again() -> None:
     """A bundle may be repaired meanwhile."""
 

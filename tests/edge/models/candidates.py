@@ -11,15 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer
 
-from edge.bundle import SELFTEST, Bundle, SelfTestCase, read_bundle, seal_bundle
+from edge.bundle import (
+    SELFTEST,
+    STARTER,
+    TOKENIZER,
+    Bundle,
+    SelfTestCase,
+    read_bundle,
+    seal_bundle,
+)
 from edge.labels import LabelSet
 from edge.predictor import Predictor
 from edge.query import Query
 from tests.edge.models.graphs import TEXTS, graph, make_model
 
-__all__ = ["FATAL_TEXT", "contrary", "make_candidate", "slow", "treacherous"]
+__all__ = ["FATAL_TEXT", "contrary", "make_candidate", "slow", "stubborn", "treacherous"]
 
 FATAL_TEXT = "one two three four five"
 FATAL_TOKENS = 7  # of that text, with both special tokens; no text of the self-test has so many
@@ -52,6 +61,21 @@ def treacherous() -> bytes:
         *_scored("poisoned", "bias", "logits"),
     ]
     return graph(nodes, _weights(1) | {"seven": np.array([[FATAL_TOKENS]], np.float32)})
+
+
+def stubborn(text: str) -> bytes:
+    """As the sound model, but for this text: there the runtime raises an error of its own."""
+    total = sum(Tokenizer.from_file(str(STARTER / TOKENIZER)).encode(text).ids)
+    nodes = [
+        helper.make_node("ReduceSum", ["ids", "one"], ["total"], keepdims=0),
+        helper.make_node("Equal", ["total", "fatal"], ["is_fatal"]),
+        helper.make_node("Cast", ["is_fatal"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["zero", "row"], ["zeros"], axis=0),  # there is row 0 alone
+        helper.make_node("Add", ["count", "zeros"], ["sure"]),
+        *_scored("sure", "bias", "logits"),
+    ]
+    known = {"fatal": np.array([total], np.int64), "zero": np.zeros((1, 1), np.float32)}
+    return graph(nodes, _weights(1) | known)
 
 
 def slow(floats: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import onnx
@@ -24,6 +25,7 @@ from edge.models import canary, trial
 from edge.models.examination import examine
 from edge.models.trial import TrialFailure, TrialReport, run_trial
 from edge.runtime import RuntimeOptions
+from tests.e2e.talk import wait_until
 from tests.edge.models.bundles import make_bundle, manifest
 from tests.edge.models.graphs import (
     endless,
@@ -310,6 +312,34 @@ def test_a_child_that_is_given_up_is_gone(
 
     assert try_out(tmp_path, timeout_s=0.3).reason is TrialFailure.TIMEOUT
     assert made[0].returncode == -signal.SIGKILL
+
+
+def test_what_a_child_started_is_gone_with_it(tmp_path: Path, child: Callable[[str], None]) -> None:
+    """Nothing of a hijacked trial stays behind to eat the machine."""
+    started = (
+        "import fcntl, sys, time; held = open(sys.argv[1], 'w')\n"
+        "fcntl.flock(held, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
+    )
+    path = tmp_path / "lock"
+    child(
+        "import signal, subprocess, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"command = [sys.executable, '-c', {started!r}, {str(path)!r}]\n"
+        "with subprocess.Popen(command, stdout=-1) as p:\n"
+        "    p.stdout.readline(); kept = bytearray(200 << 20); p.wait()"
+    )
+
+    assert try_out(tmp_path, memory_bytes=100 << 20).reason is TrialFailure.MEMORY
+    with path.open() as file:
+        wait_until(lambda: is_free(file), "the lock of what it started")
+
+
+def is_free(file: IO[str]) -> bool:
+    """Whether nobody holds a lock on it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_the_canary_is_a_graph_as_onnx_makes_it() -> None:

@@ -245,6 +245,18 @@ def test_rollback_during_probation_returns_to_the_last_good(
     assert store.rollback() is None  # the settings' bundle, which was served before A
 
 
+def test_rollback_of_the_same_model_ends_its_probation(store: VersionStore, a: Bundle) -> None:
+    """Activated anew by force, and not good any more: it stays, since nothing else was before."""
+    store.install(a.path)
+    store.begin(a.digest)
+    store.commit()
+    store.begin(a.digest)
+
+    assert store.rollback() == a.digest
+    assert store.journal().pending is None
+    assert store.current() == a.digest
+
+
 def test_rollback_without_a_way_back_is_told(store: VersionStore) -> None:
     """A fresh store serves the settings' bundle, and knows no other."""
     with pytest.raises(InvalidValue, match="no model to go back to"):
@@ -574,6 +586,50 @@ def test_full_disk_leaves_nothing_half_written(a: Bundle, b: Bundle, tmp_path: P
     assert facts["start"]
     assert "only models known to be good" in facts["notes"][0]
     assert facts["after"]
+
+
+READ_ONLY = """
+import json, subprocess, sys
+from pathlib import Path
+from edge.errors import StoreUnavailable
+from edge.models.recovery import recover
+from edge.models.versions import VersionStore
+store = VersionStore(Path("/mnt/models"))
+digests = [store.install(Path(path)).digest for path in sys.argv[1:]]
+store.begin(digests[0])
+store.commit()
+(store.directory / "incoming" / "left").mkdir()
+if len(digests) > 1:
+    store.begin(digests[1])
+subprocess.run(["mount", "-o", "remount,ro", "/mnt"], check=True)
+store = VersionStore(Path("/mnt/models"))
+start = recover(store, Path("nowhere"))
+facts = {"start": start.digest == digests[0], "notes": list(start.notes), "refused": []}
+install, remove = lambda: store.install(Path(sys.argv[1])), lambda: store.remove("0" * 64)
+for work in (install, remove, store.clean):
+    try:
+        work()
+    except StoreUnavailable as error:
+        facts["refused"].append(str(error))
+print(json.dumps(facts))
+"""
+
+
+@pytest.mark.usefixtures("may_mount")
+@pytest.mark.parametrize("pending", [False, True])
+def test_read_only_disk_is_started_on(a: Bundle, b: Bundle, pending: bool) -> None:
+    """A kernel that distrusts a disk lets it be read alone: the last good model answers on."""
+    inner = f'mount -t tmpfs -o size=1m none /mnt && exec {sys.executable} -c "$0" "$@"'
+    command = ["unshare", "-Urm", "sh", "-c", inner, READ_ONLY]
+    command += [str(bundle.path) for bundle in ((a, b) if pending else (a,))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    facts = json.loads(done.stdout)
+
+    assert facts["start"]
+    assert len(facts["refused"]) == 3
+    assert all("Read-only file system" in told for told in [*facts["refused"], *facts["notes"]])
+    assert len(facts["notes"]) == 1 + pending
 
 
 @pytest.fixture
