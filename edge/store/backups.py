@@ -15,6 +15,7 @@ __all__ = ["DIRECTORY", "remove_backups", "write_backup"]
 
 DIRECTORY = "backups"
 KEEP_FILES = 3
+UNFINISHED = "unfinished"
 
 
 def write_backup(db: Database, directory: Path) -> Path:
@@ -29,7 +30,7 @@ def write_backup(db: Database, directory: Path) -> Path:
     folder = directory / DIRECTORY
     prepare_directory(folder)
     stamp = datetime.datetime.now(tz=datetime.UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    path, unfinished = folder / f"corrections-{stamp}.db", folder / "unfinished"
+    path, unfinished = folder / f"corrections-{stamp}.db", folder / UNFINISHED
     unfinished.unlink(missing_ok=True)
     create_private(unfinished)
     try:
@@ -68,6 +69,7 @@ def remove_backups(directory: Path, erased: Set[str]) -> int:
         How many were removed.
     """
     found = [path for path in _backups(directory) if not erased.isdisjoint(_ids_in(path, erased))]
+    found += (directory / DIRECTORY).glob(f"{UNFINISHED}*")  # a crash left it, and its journal
     for path in found:
         path.unlink(missing_ok=True)
     if found:

@@ -13,6 +13,7 @@ from edge.store import backups, counting, erasing, outbox, recording
 from edge.store.database import (
     Database,
     checkpoint,
+    connect,
     pragma,
     sqlite3,
 )
@@ -43,6 +44,7 @@ from edge.store.records import (
     StoreHealth,
 )
 from edge.store.salvage import QUARANTINE_GLOB
+from edge.store.scrubbing import scrub
 from edge.store.writer import DiskFull, Writer
 
 __all__ = ["CorrectionStore"]
@@ -247,7 +249,13 @@ class CorrectionStore:
 
     def _erase(self, db: Database, ids: tuple[str, ...], text: str | None) -> Ids:
         try:
-            return erasing.erase(db, self._directory, self._reserve, ids, text)
+            erased = erasing.erase(db, self._directory, self._reserve, ids, text)
         finally:
             self._overrides.load(read_corrections(db))
             self._writer.touch()
+        self._writer.renew(self._reopen)
+        return erased
+
+    def _reopen(self) -> Database:
+        scrub(self._path)
+        return connect(self._path, self._synchronous)

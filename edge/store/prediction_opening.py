@@ -9,8 +9,9 @@ from edge.store.migrations import HistoryDamaged, is_current, migrate
 from edge.store.opening import is_damage
 from edge.store.place import create_private
 from edge.store.prediction_rows import PREDICTIONS
+from edge.store.scrubbing import scrub
 
-__all__ = ["forget_texts", "open_log", "remove_log"]
+__all__ = ["forget_texts", "open_log", "remove_log", "reopen_scrubbed"]
 
 
 def open_log(path: Path) -> Database:
@@ -49,11 +50,22 @@ def remove_log(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def forget_texts(db: Database) -> None:
-    """Make a log of texts a log of keys."""
+def forget_texts(db: Database) -> bool:
+    """Make a log of texts a log of keys; whether there were texts in it."""
     with transaction(db):
-        db.conn.execute(
+        changed = db.conn.execute(
             "UPDATE prediction SET text = NULL, content = NULL"
             " WHERE text IS NOT NULL OR content IS NOT NULL"
-        )
+        ).rowcount
     checkpoint(db)
+    return changed > 0
+
+
+def reopen_scrubbed(path: Path) -> Database:
+    """Overwrite what was forgotten, and open the log again; this process has it closed.
+
+    Raises:
+        sqlite3.Error, OSError: The disk is full, broken or forbidden.
+    """
+    scrub(path)
+    return connect(path, "NORMAL")

@@ -23,7 +23,12 @@ from edge.store.place import (
     prepare_directory,
     refuse_network,
 )
-from edge.store.prediction_opening import forget_texts, open_log, remove_log
+from edge.store.prediction_opening import (
+    forget_texts,
+    open_log,
+    remove_log,
+    reopen_scrubbed,
+)
 from edge.store.prediction_rows import (
     delete_rows,
     find_row,
@@ -196,8 +201,9 @@ class PredictionLog:
         if self._lock is None:
             self._lock = lock_directory(self._directory, "predictions")
         db = open_log(self._path)
-        if self._mode == "hash":
-            forget_texts(db)
+        if self._mode == "hash" and forget_texts(db):
+            db.close()
+            return reopen_scrubbed(self._path)
         return db
 
     def _remove(self) -> None:
@@ -228,6 +234,7 @@ class PredictionLog:
         """Flush; and see to it that what was forgotten leaves the files too."""
         self._flush(db)
         if self._fold_at is not None and time.monotonic() >= self._fold_at and checkpoint(db):
+            self._scrub()
             self._fold_at = None
 
     def _discard(self, id: str) -> None:
@@ -249,7 +256,12 @@ class PredictionLog:
                 self._discard(id)
         deleted = with_room(self._reserve, lambda: _delete(db, unwanted))
         empty_log(db, self._path, self._reserve)
+        self._scrub()
         return deleted + len(found)
+
+    def _scrub(self) -> None:
+        if self._writer is not None:
+            self._writer.renew(lambda: reopen_scrubbed(self._path))
 
 
 @dataclass(frozen=True, slots=True)

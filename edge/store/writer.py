@@ -110,6 +110,14 @@ class Writer:
                 self._due = due
                 self._changed.notify()
 
+    def renew(self, open: Callable[[], Database]) -> None:
+        """Close the database and go on with what `open` returns; only from within work.
+
+        Should that fail, the next request opens it as always.
+        """
+        self._drop()
+        self._db = open()
+
     def close(self) -> None:
         """Finish what was asked, tidy up, close the database. Safe to call twice."""
         with self._changed:

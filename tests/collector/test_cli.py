@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import sqlite3
 import stat
 import subprocess
@@ -78,6 +80,27 @@ def test_what_was_erased_is_in_no_byte_of_the_file(sqlite_address: str, tmp_path
 
         assert not any(b"the secret" in path.read_bytes() for path in files)
     database.close()
+
+
+def test_rows_that_sqlite_moved_leave_no_copy_once_it_is_swept(tmp_path: Path) -> None:
+    """Overwriting what is deleted is not enough: rows were copied to other pages before."""
+    database, chance = Database.open(f"sqlite:///{tmp_path / 'c.db'}"), random.Random(1)
+    erased: set[bytes] = set()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (a TEXT PRIMARY KEY)")
+    for _ in range(4):
+        lot = [f"w{chance.randrange(10**12)}w{'x' * chance.randrange(900)}" for _ in range(150)]
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("INSERT INTO t VALUES (?)", [(one,) for one in lot])
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM t WHERE a = ?", [(one,) for one in lot[::2]])
+        erased |= {one.rstrip("x").encode() for one in lot[::2]}
+
+    assert database.sweep()
+
+    database.close()
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert erased.isdisjoint(re.findall(rb"w\d+w", files))
 
 
 def test_used_marks_and_names_what_was_erased(

@@ -120,10 +120,13 @@ class Database:
             raise _unavailable(error) from None
 
     def sweep(self) -> bool:
-        """After an erasure: take what was erased out of SQLite's log file too.
+        """After an erasure: take what was erased out of SQLite's files for good.
+
+        SQLite overwrites what it deletes, but not the copies that it left behind where it moved
+        rows before: only the file written anew has none.
 
         Returns:
-            False where a reader is in the way; call again later.
+            False where a reader or the disk is in the way; call again later.
         """
         if not self.is_sqlite:
             return True
@@ -131,7 +134,7 @@ class Database:
             raw: Any = connection.connection.driver_connection
             raw.execute(f"PRAGMA busy_timeout={SWEEP_TIMEOUT_MS}")  # a long export is in the way
             try:
-                return bool(raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+                return _cut_log(raw) and _rewrite(raw) and _cut_log(raw)
             finally:
                 raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
 
@@ -207,6 +210,18 @@ def _prepare_sqlite(raw: sqlite3.Connection, _entry: ConnectionPoolEntry) -> Non
             f"--database: expected a filesystem that can do WAL, found journal mode {mode}; "
             "use a local disk, not a network share"
         )
+
+
+def _cut_log(raw: Any) -> bool:
+    return bool(raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+
+def _rewrite(raw: Any) -> bool:
+    try:
+        raw.execute("VACUUM")
+    except sqlite3.OperationalError:  # a writer bars it, or there is no room
+        return False
+    return True
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -29,6 +29,8 @@ def test_no_file_holds_what_was_erased(store: CorrectionStore, tmp_path: Path) -
     store.acknowledge([Ack(secret.id, AckStatus.REJECTED)]).result()
     store.backup().result()
     (tmp_path / "corrupt-1.db").write_text(SECRET)
+    (tmp_path / "backups" / "unfinished").write_text(SECRET)
+    (tmp_path / "backups" / "unfinished-journal").write_text(SECRET)
     assert len(files_with(tmp_path, SECRET)) >= 3
     assert store.erase([secret.id]).result() == [secret.id]
     assert files_with(tmp_path, SECRET) == []
