@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -77,6 +78,8 @@ def run(turns: Mapping[str, Turn]) -> dict[str, list[Lap]]:
         order = names[number % len(names) :] + names[: number % len(names)]
         for name in order:
             laps[name].append(_lap(turns[name], number))
+        said = ", ".join(f"{name} {_short(laps[name][-1].p50)} ms" for name in names)
+        sys.stderr.write(f"  round {number + 1}: {said}\n")
     return laps
 
 
