@@ -32,7 +32,7 @@ __all__ = ["main"]
 OUT = Path(".run") / "bench"
 QUICK_ROWS = ("b-short", "b-clients", "a-four", "a-twenty", "b-size", "a-size", "repeat", "logging",
               "ceiling-b", "ceiling-a", "graph-b", "graph-a")  # fmt: skip
-QUICK_SKIP = frozenset({"infinity", "mlflow"})
+QUICK_SKIP = frozenset({"infinity", "mlflow", "optimum", "by-hand"})
 QUICK_EFFORT = 0.6
 REGION = "performance"
 

@@ -66,7 +66,7 @@ class Crowd:
     def _identity(self, bench: Bench) -> Finding:
         graphs = bench.graphs(self.race.model)
         source = questions("short", graphs.bundle / TOKENIZER)
-        texts = [next(source) for _ in range(self.race.calls)]
+        texts = [next(source) for _ in range(bench.calls(self.race.calls))]
         with intentd(graphs, _uncached()) as server:
             alone, together = server.ask(texts), server.ask(texts, CROWD)
         differing = sum(a.scores != b.scores for a, b in zip(alone, together, strict=True))

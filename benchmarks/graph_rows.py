@@ -78,7 +78,7 @@ def _compare(
     row: Floor | Versus, bench: Bench, other: Path, title: str, figure: Figure
 ) -> list[Finding]:
     graphs, is_bart = bench.graphs(row.model), row.model == BART
-    asked = [[Shape(row.rows, row.tokens)] * row.runs] * bench.rounds(row.rounds)
+    asked = [[Shape(row.rows, row.tokens)] * bench.calls(row.runs)] * bench.rounds(row.rounds)
     with ExitStack() as stack:
         turns = {
             name: Turn(

@@ -22,7 +22,7 @@ from edge.bundle import TOKENIZER
 __all__ = ["STARTER", "Against", "Bench", "Race", "Side", "Turn", "describe_ms", "run"]
 
 STARTER = "starter"
-SKIPPED = "skipped, as asked"
+QUICK_CALLS = 0.3
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class Bench:
         if model not in self._made:
             self._made[model] = make_graphs(model, self.cache, self.scale)
         return self._made[model]
+
+    def calls(self, asked: int) -> int:
+        """Fewer in a quick run, one at least."""
+        return max(1, round(asked * QUICK_CALLS)) if self.is_quick else asked
 
     def rounds(self, asked: int) -> int:
         """At least two, so that there is a spread."""
@@ -169,9 +173,10 @@ class Race:
 
     def _questions(self, bench: Bench, side: Side, tokenizer: Path) -> list[list[Question]]:
         source = questions(side.work, tokenizer, side.labels)
-        calls = max(1, round(self.calls * side.calls_share))
+        most = bench.calls(self.calls)
+        calls = max(1, round(most * side.calls_share))
         rounds = bench.rounds(self.rounds)
-        drawn = [[next(source) for _ in range(self.calls)] for _ in range(rounds)]
+        drawn = [[next(source) for _ in range(most)] for _ in range(rounds)]
         return [texts[:calls] for texts in drawn]
 
     def findings(self, laps: Mapping[str, Sequence[Lap]]) -> list[Finding]:

@@ -71,9 +71,9 @@ ROWS: Sequence[Row] = (
         DISTILBERT,
         OURS,
         (
-            Against(Side("transformers"), faster, reach=Reach(4.5, quick=0.8)),
+            Against(Side("transformers"), faster, reach=Reach(4.5, quick=1.0)),
             Against(Side("optimum"), faster, reach=Reach(1.1, quick=0.3)),
-            Against(Side("plain"), faster),
+            Against(Side("plain"), faster, reach=Reach(1.0, quick=0.3)),
             Against(Side("mlflow"), faster),
             Against(Side("infinity", calls_share=0.5), faster),
         ),
@@ -86,7 +86,7 @@ ROWS: Sequence[Row] = (
             DISTILBERT,
             OURS,
             (
-                Against(Side("plain"), more, reach=Reach(1.5, quick=0.5)),
+                Against(Side("plain"), more, reach=Reach(1.5, quick=0.3)),
                 Against(Side("infinity", calls_share=0.5), more, reach=Reach(2.0)),
                 Against(Side("mlflow", calls_share=0.5), more),
             ),
@@ -136,7 +136,7 @@ ROWS: Sequence[Row] = (
         Side("intentd", "novel"),
         (
             Against(
-                Side("intentd", "article"), as_long, reach=Reach(1.15, at_least=False, quick=3.0)
+                Side("intentd", "article"), as_long, reach=Reach(1.15, at_least=False, quick=10.0)
             ),
         ),
         calls=20,
@@ -150,7 +150,7 @@ ROWS: Sequence[Row] = (
             Against(
                 Side("intentd", "article", ONE),
                 as_long,
-                reach=Reach(1.15, at_least=False, quick=3.0),
+                reach=Reach(1.15, at_least=False, quick=10.0),
             ),
         ),
         calls=3,
