@@ -12,7 +12,7 @@ HUB := $(VENV)/hub
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
-.PHONY: help run test reach check fmt lint types imports spell smoke bench bench-export results starter clean
+.PHONY: help run test reach check fmt lint types imports spell smoke bench bench-quick bench-export results starter clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,12 +51,14 @@ spell: $(VENV)/dev.stamp  ## Spelling
 smoke:  ## Build the wheel, install it without the extras, and use it
 	PYTHON=$(PYTHON) tests/smoke.sh
 
-bench: $(VENV)/dev.stamp  ## Measure start, memory, latency and the overhead of the daemon
-	$(BIN)/python -m benchmarks.footprint
-	$(BIN)/python -m benchmarks.overhead
+bench: $(VENV)/dev.stamp  ## Measure intentd beside its peers, on full-size models (slow; ARGS="--only b-short")
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-export: $(VENV)/dev.stamp  ## Measure full-size bundles against the runtime's own speed (slow, 6 GB)
-	$(BIN)/python -m benchmarks.bench_export $(ARGS)
+bench-quick: $(VENV)/dev.stamp  ## The same on small models in minutes; fails on a regression
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-export: ARGS = --only ceiling-b,ceiling-a,graph-b,graph-b-long,graph-a,graph-a-long
+bench-export: bench  ## The rows of it about exported graphs alone, against the runtime's own speed
 
 results: $(VENV)/dev.stamp  ## Train on public sets and write docs/results.md (hours; ARGS="--only clinc150")
 	$(BIN)/python -m benchmarks.results $(ARGS)

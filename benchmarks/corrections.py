@@ -20,9 +20,13 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
-from benchmarks.overhead import TEXT, UnixConnection
+from edge.bench import UnixConnection
 from tests.daemons import running_daemon
 
+TEXT = (
+    "Please have a look at the attached minutes and tell me in two or three sentences "
+    "what was decided about the budget"
+)
 CLIENTS = 8
 PAGE_BYTES = 4096
 TARGET_MS = (5.0, 25.0)

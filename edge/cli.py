@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge import __version__
+from edge.commands.bench import bench
 from edge.commands.classify import classify
 from edge.commands.correct import correct
 from edge.commands.corrections import corrections_app
@@ -172,6 +173,9 @@ def doctor(settings: Settings, as_json: Json = False) -> None:
         rows = [(check.verdict.value, check.name, check.detail) for check in checks]
         write_table(("", "check", "found"), rows)
     raise typer.Exit(0 if healthy else EXIT_NO)
+
+
+app.command(epilog="Example: intentd bench --json")(bench)  # beside doctor in the help
 
 
 def main() -> None:

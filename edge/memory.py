@@ -37,10 +37,10 @@ def free_bytes(root: Path = ROOT) -> int:
     return max(0, min([_available(root), *rooms]))
 
 
-def resident_bytes() -> int:
-    """Physical memory of this process."""
+def resident_bytes(pid: int | None = None) -> int:
+    """Physical memory of a process, this one by default; 0 where the kernel does not tell."""
     try:
-        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+        pages = Path(f"/proc/{pid or 'self'}/statm").read_text("ascii").split()[1]
     except (OSError, IndexError):
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
