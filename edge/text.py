@@ -36,9 +36,9 @@ def check_text(text: str, field: str = "text") -> str:
 def normalize(text: str) -> str:
     """The form in which two texts are the same text: NFC, white space collapsed and trimmed.
 
-    Case is kept: it can carry meaning, and the models of Phase A are cased. A letter with more marks
-    than any writing has stays as it came: to order them takes quadratic time, and holds up all
-    other threads meanwhile.
+    Case is kept: it can carry meaning, and the models of Phase A are cased. A letter with more
+    marks than any writing has stays as it came: to order them takes quadratic time, and holds up
+    all other threads meanwhile.
     """
     parts, done = [], 0
     for start, end in _piles(text):

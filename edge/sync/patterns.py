@@ -88,7 +88,7 @@ _IBAN = re.compile(
 _RUN = re.compile(r"(?<!\d)(?:\+|\(\+?)?\d++(?:[ \n()./·_-]{1,6}\d++)*+")
 _DIGITS = re.compile(r"\d+")
 _PRINTED_CARD = re.compile(r"(?<!\d)\d{4}([,:;|*])\d{4,6}\1\d{4,5}(?:\1\d{3,4})?(?!\d)")
-"""In the groups that are printed on it, parted by what parts other numbers too, such as a list's."""
+"""In the groups that are printed on it, parted by what also parts the numbers of a list."""
 
 
 def find_shapes(plain: str) -> Iterator[Find]:
