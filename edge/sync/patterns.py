@@ -83,10 +83,12 @@ _NAMED_SECRET = re.compile(
     re.IGNORECASE,
 )
 _IBAN = re.compile(
-    r"(?<![A-Za-z0-9])(?:IBAN)?(?=([A-Za-z]{2}[ -]?\d[ ]?\d(?:[ \n.-]{0,5}[A-Za-z0-9]){11,30}))"
+    r"(?<![A-Za-z0-9])(?:IBAN)?(?=([A-Za-z]{2}[ -]?\d[ ]?\d(?:[ \n._:/-]{0,5}[A-Za-z0-9]){11,30}))"
 )
-_RUN = re.compile(r"(?<!\d)(?:\+|\(\+?)?\d++(?:[ \n()./·-]{1,6}\d++)*+")
+_RUN = re.compile(r"(?<!\d)(?:\+|\(\+?)?\d++(?:[ \n()./·_-]{1,6}\d++)*+")
 _DIGITS = re.compile(r"\d+")
+_PRINTED_CARD = re.compile(r"(?<!\d)\d{4}([,:;|*])\d{4,6}\1\d{4,5}(?:\1\d{3,4})?(?!\d)")
+"""In the groups that are printed on it, parted by what also parts the numbers of a list."""
 
 
 def find_shapes(plain: str) -> Iterator[Find]:
@@ -98,6 +100,9 @@ def find_shapes(plain: str) -> Iterator[Find]:
     yield from (Find(*match.span(), Kind.MAC) for match in _MAC.finditer(plain))
     yield from _addresses(plain)
     yield from _ibans(plain)
+    for match in _PRINTED_CARD.finditer(plain):
+        if is_card(match[0].replace(match[1], "")):
+            yield Find(*match.span(), Kind.CARD)
 
 
 def runs(plain: str) -> Iterator[re.Match[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 
@@ -83,6 +84,31 @@ def test_normalizing_is_idempotent_and_leaves_no_loose_white_space(text: str) ->
 def test_texts_that_look_the_same_share_a_key(one: str, other: str) -> None:
     """Composition and white space make no other text."""
     assert normalize(one) == normalize(other)
+
+
+MARKS = st.sampled_from("\u0301\u0316\u0327\u0344\u093c\u20dd\u3099")
+
+
+@given(text=st.lists(st.text(max_size=3) | st.text(MARKS, min_size=25, max_size=40)).map("".join))
+def test_letters_with_piles_of_marks_are_normalised_as_others_are_or_not_at_all(text: str) -> None:
+    """The key of the key is the key; with fewer marks it is NFC."""
+    key = normalize(text)
+    assert normalize(key) == key
+    if re.search(r"[^\w\s\x00-\u02ff]{31}", text) is None:
+        assert key == " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def test_piles_of_marks_do_not_hold_up_the_others() -> None:
+    """Time grows no faster than the text."""
+    ratios = []
+    for _ in range(5):
+        took = []
+        for length in (8_000, 64_000):
+            started = time.perf_counter()
+            normalize("e" + "\u0301\u0316" * length)
+            took.append(time.perf_counter() - started)
+        ratios.append(took[1] / took[0])
+    assert min(ratios) < 24  # eight times the text; 64 times the time where it is quadratic
 
 
 @pytest.mark.parametrize(("one", "other"), [("sum up", "Sum up"), ("sum up", "sumup"), ("a", "b")])

@@ -11,14 +11,18 @@ import random
 import signal
 from collections import Counter
 
+import pytest
+
 from tests.daemons import short_directory, start
 from tests.e2e.talk import wait_until
 from tests.faults.clients import Writers, all_corrections
 
 KILLS = int(os.environ.get("FAULTS_KILLS", "5"))
 ACKS_PER_LIFE = 50
+TIMEOUT_S = 120 + 20 * KILLS  # 3 s a life; the rest is a busy machine
 
 
+@pytest.mark.timeout(TIMEOUT_S)
 def test_killed_daemons_lose_nothing_and_store_nothing_twice() -> None:
     """Eight writers repeat what was not answered, under the same client key."""
     chance = random.Random(7)
@@ -42,3 +46,4 @@ def test_killed_daemons_lose_nothing_and_store_nothing_twice() -> None:
     assert (lost, writers.strange) == ([], [])
     assert [text for text, count in texts.items() if count > 1] == []
     assert [row["seq"] for row in stored] == list(range(1, len(stored) + 1))
+    print(f"{KILLS} kills, {len(writers.acknowledged)} acknowledged, {len(stored)} stored")  # noqa: T201

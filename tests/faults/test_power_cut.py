@@ -46,6 +46,7 @@ def test_a_power_cut_loses_no_acknowledged_correction_and_damages_nothing(scratc
     losses = cut_many(record(scratch, "FULL"), scratch, SEEDS)
     assert losses.acknowledged > SEEDS * RECORDS // 4
     assert (losses.lost, losses.corrupt, losses.remnants) == (0, 0, 0)
+    print(f"{SEEDS} cuts: {losses}")  # noqa: T201
 
 
 def test_what_was_erased_stays_erased_whatever_survives_of_the_last_writes(scratch: Path) -> None:
