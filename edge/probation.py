@@ -59,10 +59,14 @@ class Tally:
             self.compared += 1
             self.agreeing += agrees
 
-    def refuse(self) -> None:
-        """Count a text that the candidate cannot take, and the old model could."""
+    def refuse(self, counts: bool = True) -> None:
+        """Count a text that the candidate cannot take, and the old model could.
+
+        Args:
+            counts: As a disagreement; not where that was known, and wanted.
+        """
         self.requests += 1
-        self.compared += 1
+        self.compared += counts
 
     def fail(self) -> None:
         """Count a text that the candidate failed on."""
