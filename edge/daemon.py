@@ -92,11 +92,18 @@ def _build(
     limits, drain_s, most = _limits(settings), settings.drain_timeout_s, settings.max_body_bytes
     app = create_app(service, corrections, metrics, __version__, most)
     admin_app = create_admin_app(service, Curation(ledger), metrics, __version__, most, desk)
-    few = replace(limits, max_connections=ADMIN_CONNECTIONS, body_timeout_s=ADMIN_BODY_TIMEOUT_S)
-    admin = _AdminServer(server_config(admin_app, few, drain_s), sockets.admin)
+    admin = _AdminServer(server_config(admin_app, _for_admins(limits), drain_s), sockets.admin)
     announce = partial(on_ready, sockets.address, service.describe_model().model)
     life = _Life(service, desk, start)
     return _Server(server_config(app, limits, drain_s), life, admin, announce)
+
+
+def _for_admins(limits: ConnectionLimits) -> ConnectionLimits:
+    """Few connections, and a bundle on its way makes room for nobody."""
+    patience_s = ADMIN_BODY_TIMEOUT_S
+    return replace(
+        limits, max_connections=ADMIN_CONNECTIONS, body_timeout_s=patience_s, grace_s=patience_s
+    )
 
 
 @dataclass(frozen=True, slots=True)

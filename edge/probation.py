@@ -17,7 +17,8 @@ from edge.wire.models import ComparisonReport
 __all__ = ["Policy", "Tally", "decide", "is_finite"]
 
 KEPT_TIMES = 1000
-MIN_TIMES = 8  # fewer say nothing about a p95
+MIN_TIMES = 8  # fewer say nothing about time
+MIN_TIMES_P95 = 20  # of fewer it is the slowest one, and a busy moment of the machine decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Policy:
     min_agreement: float
     """Share of texts with the old model's best label, in [0, 1]."""
     max_slowdown: float | None
-    """How many times the old p95 the new one may be; None: another kind of model, not compared."""
+    """How many times the old p95 (of few texts: p50) the new one may be; None: not compared, since
+    it is another kind of model."""
 
 
 @dataclass(slots=True)
@@ -57,10 +59,14 @@ class Tally:
             self.compared += 1
             self.agreeing += agrees
 
-    def refuse(self) -> None:
-        """Count a text that the candidate cannot take, and the old model could."""
+    def refuse(self, counts: bool = True) -> None:
+        """Count a text that the candidate cannot take, and the old model could.
+
+        Args:
+            counts: As a disagreement; not where that was known, and wanted.
+        """
         self.requests += 1
-        self.compared += 1
+        self.compared += counts
 
     def fail(self) -> None:
         """Count a text that the candidate failed on."""
@@ -119,14 +125,15 @@ def is_finite(prediction: Prediction) -> bool:
 
 
 def _slowdown(tally: Tally, policy: Policy) -> str | None:
-    old, new = _percentile(tally.old_ms, 0.95), _percentile(tally.new_ms, 0.95)
-    is_known = min(len(tally.old_ms), len(tally.new_ms)) >= MIN_TIMES
-    if policy.max_slowdown is None or not is_known or not old or not new:
+    known = min(len(tally.old_ms), len(tally.new_ms))
+    name, share = ("p95", 0.95) if known >= MIN_TIMES_P95 else ("p50", 0.5)
+    old, new = _percentile(tally.old_ms, share), _percentile(tally.new_ms, share)
+    if policy.max_slowdown is None or known < MIN_TIMES or not old or not new:
         return None
     if new <= policy.max_slowdown * old:
         return None
     return (
-        f"expected a p95 of at most {policy.max_slowdown:g} times the old model's {old:.1f} ms, "
+        f"expected a {name} of at most {policy.max_slowdown:g} times the old model's {old:.1f} ms, "
         f"found {new:.1f} ms"
     )
 

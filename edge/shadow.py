@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -58,7 +58,12 @@ class Shadow:
     """Compares a candidate with the model in the slot. Use it from one event loop."""
 
     def __init__(
-        self, slot: Slot, candidate: LoadedModel, tally: Tally, on_dispute: OnDispute
+        self,
+        slot: Slot,
+        candidate: LoadedModel,
+        tally: Tally,
+        on_dispute: OnDispute,
+        may_refuse: bool = False,
     ) -> None:
         """Begins when `run` does.
 
@@ -67,11 +72,13 @@ class Shadow:
             candidate: The one in the shadow.
             tally: Where answers are counted.
             on_dispute: Told of each text that both give another label.
+            may_refuse: It is known that it takes no labels of a request, and wanted so.
         """
         self.tally = tally
         self.changed = asyncio.Event()
         """Set whenever something was counted."""
         self._slot, self._candidate, self._on_dispute = slot, candidate, on_dispute
+        self._may_refuse = may_refuse
         self._waiting: deque[Asked] = deque()
         self._came = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -136,23 +143,26 @@ class Shadow:
         )
 
     async def _compare(self, asked: Asked) -> None:
+        query = _query_for(self._candidate, asked)
         try:
-            prediction = await ask(self._candidate, _query_for(self._candidate, asked))
+            prediction = await ask(self._candidate, query)
         except InvalidRequest:
-            self.tally.refuse()
+            self.tally.refuse(counts=not self._may_refuse)
         except Unavailable:
             return  # it is being taken down
         except Exception:  # noqa: BLE001 — whatever a model does wrong counts against it
             self.tally.fail()
         else:
-            self._count(asked, prediction)
+            self._count(asked, prediction, query.label_set.names)
         self.changed.set()
 
-    def _count(self, asked: Asked, prediction: Prediction) -> None:
+    def _count(self, asked: Asked, prediction: Prediction, labels: Sequence[str]) -> None:
+        """What only the old model can say is no disagreement: that the label goes was agreed to."""
         if not is_finite(prediction):
             self.tally.fail()
             return
-        agrees = None if asked.raw_label is None else asked.raw_label == prediction.raw_label
+        is_known = asked.raw_label in labels
+        agrees = asked.raw_label == prediction.raw_label if is_known else None
         self.tally.add(agrees, milliseconds(prediction), asked.ms)
         if agrees is False:
             self._on_dispute(asked, prediction, self._candidate)

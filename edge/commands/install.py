@@ -109,7 +109,8 @@ def pull(
     from edge.models.pull import read_index
 
     with admin_client(settings) as client:
-        present = {bundle.digest for bundle in client.models().models}
+        listed = client.models().models
+        present = {bundle.digest for bundle in listed if bundle.state != "broken"}
         chosen = choose(read_index(location), wanted)
         _tell(f"{chosen.name} {chosen.version}, digest {chosen.digest}")
         if chosen.digest in present:

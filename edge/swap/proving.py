@@ -30,7 +30,9 @@ class Prover:
         """Compare until it can be decided; True keeps it."""
         tally = swap.tally = swap.tally or Tally(swap.wanted)
         swap.tell(ActivationState.PROBATION, "its answers are compared")
-        shadow = Shadow(self._service.slot, candidate, tally, self._replay.dispute)
+        is_agreed = swap.answer.changes.fixes_labels  # nobody gets here without having said so
+        slot, dispute = self._service.slot, self._replay.dispute
+        shadow = Shadow(slot, candidate, tally, dispute, may_refuse=is_agreed)
         self._service.observers.add(shadow)
         background = [asyncio.create_task(shadow.run())]
         try:

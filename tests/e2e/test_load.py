@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -160,6 +161,9 @@ def test_tenfold_overload_sheds_questions_and_no_correction() -> None:
             for one in asking + correcting:
                 one.result()
         grown = metric(daemon.socket, "process_resident_memory_bytes") - before
+        told = f"{statuses[200, False]} answered, {statuses[429, True]} shed, "
+        told += f"{corrections[201]} corrections, {grown / MEGABYTE:+.1f} MiB\n"
+        sys.stdout.write(told)
         assert set(statuses) == {(200, False), (429, True)}, statuses
         assert statuses[429, True] > statuses[200, False]
         assert set(corrections) == {201}, corrections

@@ -178,7 +178,7 @@ def test_probation_under_load_is_decided_by_live_texts(a: Bundle, tmp_path: Path
         with crowd(daemon, a):
             ended = activate(daemon, late.digest, probation_requests=10)
         assert (ended["state"], ended["report"]["replayed"]) == ("rolled_back", 0), ended
-        assert "p95" in ended["detail"]
+        assert "p50" in ended["detail"]
         assert "intentd_swaps_total" in ask(daemon.socket, "GET", "/metrics").body.decode()
 
 
@@ -228,6 +228,7 @@ def test_kill_during_activation_leaves_a_whole_model(a: Bundle, b: Bundle) -> No
             store = VersionStore(daemon.state_dir / "models")
             for version in store.versions():
                 assert store.verify(version.digest).digest == version.digest
+        sys.stdout.write(f"{KILLS} kills\n")
         with start(directory, *arguments, env=QUICK) as daemon:
             is_sound(daemon, a, b)
             assert list((daemon.state_dir / "models" / "incoming").iterdir()) == []
@@ -250,6 +251,7 @@ def test_memory_returns_after_a_swap(tmp_path: Path) -> None:
             roll_back(daemon)
         post(daemon.socket, "/v1/classify", {"text": "gulls"})
         wait_until(lambda: resident(daemon) <= 1.1 * fresh, f"at most 1.1 times {fresh:.0f} bytes")
+        sys.stdout.write(f"after three swaps {resident(daemon) / fresh:.3f} of a fresh start\n")
 
 
 def live_an_hour(daemon: Daemon, hour: int) -> None:
@@ -280,7 +282,9 @@ def test_day_does_not_grow_the_daemon() -> None:
         begun = resident(daemon)
         for hour in range(6, 30):
             live_an_hour(daemon, hour)
-        assert resident(daemon) <= 1.05 * begun
+        grown = resident(daemon) / begun
+        sys.stdout.write(f"a day later {grown:.3f} of {begun / 1e6:.0f} MB\n")
+        assert grown <= 1.05
         check_log(daemon)
 
 

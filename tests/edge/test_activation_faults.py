@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.bundle import CARD, MODEL, Bundle, seal_bundle
+from edge.bundle import CARD, MODEL, STARTER, Bundle, seal_bundle
 from edge.errors import SwapInProgress
 from edge.models.versions import VersionStore
-from edge.wire.models import ActivateRequest, ActivationState, SwapMode
+from edge.wire.models import CONFIGURED, ActivateRequest, ActivationState, SwapMode
 from tests.e2e.talk import PATIENCE_S
 from tests.edge.house import House, house
 from tests.edge.models import graphs
@@ -185,6 +185,25 @@ def test_reload_during_an_activation_is_told_and_changes_nothing(
             assert "reload: another activation goes on" in caplog.text
             assert (await home.desk.activator.commit()).state is COMMITTED
             assert await digest_of(home) == b.digest
+
+    asyncio.run(act())
+
+
+def test_labels_that_were_given_up_speak_against_no_candidate(tmp_path: Path, a: Bundle) -> None:
+    """From free labels to fixed ones that are others: what was agreed to is no disagreement."""
+
+    async def act() -> None:
+        async with house(tmp_path / "state", STARTER) as home:
+            for text in ("gulls", "leeks"):
+                await home.ask(text)
+            await home.ask("boats", labels=["music", "weather"])
+            digest = install(home, a)
+            ended = await home.activate(digest, force=True)
+            assert ended.state is COMMITTED, ended
+            assert ended.report is not None
+            assert (ended.report.requests, ended.report.agreement) == (3, None)
+            back = await home.activate(CONFIGURED, force=True)
+            assert back.state is COMMITTED, back
 
     asyncio.run(act())
 

@@ -21,6 +21,7 @@ from edge import notify
 from edge.daemon import serve
 from edge.errors import BundleCorrupt, InvalidLabelSet, SocketInUse
 from edge.listener import open_listener
+from edge.protocol import ConnectionLimits
 from edge.service import open_predictor
 from edge.settings import Settings
 from tests.daemons import short_directory
@@ -179,3 +180,11 @@ def test_no_heavy_library_comes_in_unasked() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+def test_bundle_on_its_way_to_the_admins_socket_makes_room_for_nobody() -> None:
+    """It may be large and its disk slow; on the apps' socket who is slow does make room."""
+    apps = ConnectionLimits()
+    admins = module._for_admins(apps)
+
+    assert admins.grace_s >= admins.body_timeout_s > apps.body_timeout_s > apps.grace_s

@@ -58,6 +58,18 @@ def test_slowdown_is_judged_at_its_limit(new_ms: float, keeps: bool) -> None:
     assert other_task[0]
 
 
+@pytest.mark.parametrize(("texts", "keeps"), [(19, True), (20, True), (40, False)])
+def test_one_busy_moment_of_the_machine_decides_nothing(texts: int, keeps: bool) -> None:
+    """Of few texts the median counts; of more, one in twenty may be slow, and no more."""
+    found = tally(texts - (slow := texts // 10))
+    for _ in range(slow if texts > 20 else 1):
+        found.add(True, 50.0, 1.0)
+    decided = decide(found, POLICY)
+    assert decided is not None
+    assert decided[0] is keeps
+    assert keeps or "expected a p95 of at most 2 times" in decided[1]
+
+
 def test_text_that_the_candidate_must_refuse_counts_as_disagreement() -> None:
     """A client would get 422 where it got an answer."""
     found = tally(7)

@@ -145,29 +145,32 @@ def test_waiting_ends_with_the_deadline() -> None:
     asyncio.run(check())
 
 
-def test_model_that_leaves_as_soon_as_it_came_answers_who_woke_it() -> None:
+@pytest.mark.parametrize("steps", range(6))
+def test_model_that_leaves_as_soon_as_it_came_answers_who_woke_it(steps: int) -> None:
     """An idle time that is shorter than the load must not turn away who waited for it."""
 
     async def check() -> None:
-        slot, made = slot_of(model()), list[LoadedModel | None]()
+        slot = slot_of(model())
 
         async def reload() -> LoadedModel:
             await asyncio.sleep(0)
             return model("brief")
 
         async def leave() -> None:
-            """As the one who unloads: in the first moment in which nobody uses it."""
-            while slot.model is None or not slot.model.is_used:
-                if slot.model is not None and len(made) < 3:
-                    made.append(slot.clear(NotReady("idle"), reload))
+            """As the one who unloads: so many steps after it came, if nobody uses it."""
+            while slot.model is None:
                 await asyncio.sleep(0)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if slot.model is not None and not slot.model.is_used:
+                left.append(slot.clear(NotReady("idle"), reload))
 
-        made.append(slot.clear(NotReady("idle"), reload))
+        left = [slot.clear(NotReady("idle"), reload)]
         leaving = asyncio.create_task(leave())
         async with slot.use(30.0) as found:
             assert found.digest == "brief"
-        leaving.cancel()
-        for one in (*made, slot.model):
+            await leaving
+        for one in (*left, slot.model):
             assert one is not None
             await one.retire(0.0)
 
