@@ -14,6 +14,7 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ QUICK_ROWS = ("b-short", "b-clients", "a-four", "a-twenty", "b-size", "a-size", 
 QUICK_SKIP = frozenset({"infinity", "mlflow", "optimum", "by-hand"})
 QUICK_EFFORT = 0.6
 REGION = "performance"
+EXIT_TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,4 +133,5 @@ def _status(records: Sequence[Record]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that contenders end
     sys.exit(main())
