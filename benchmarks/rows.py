@@ -102,7 +102,11 @@ ROWS: Sequence[Row] = (
         BART,
         OURS_FOUR,
         (
-            Against(Side("transformers", labels=FOUR), faster, reach=Reach(5.5, quick=1.2)),
+            Against(
+                Side("transformers", labels=FOUR, calls_share=0.4),
+                faster,
+                reach=Reach(5.5, quick=1.2),
+            ),
             Against(Side("by-hand", labels=FOUR), faster, reach=Reach(1.15, quick=0.4)),
         ),
         calls=10,
