@@ -58,12 +58,12 @@ def cpu_seconds(processes: Iterable[int]) -> float:
 
 def resident_mb(processes: Iterable[int]) -> float:
     """Memory that they hold now."""
-    return sum(_kib(process, "VmRSS") for process in processes) / 1000 * 1.024
+    return sum(_kib(process, "VmRSS") for process in processes) * 1024 / 1e6
 
 
 def peak_mb(processes: Iterable[int]) -> float:
     """The most that each has ever held, summed up."""
-    return sum(_kib(process, "VmHWM") for process in processes) / 1000 * 1.024
+    return sum(_kib(process, "VmHWM") for process in processes) * 1024 / 1e6
 
 
 def _ticks(process: int) -> int:

@@ -27,7 +27,7 @@ from edge.bench import UnixConnection
 from edge.settings import Settings
 from tests.daemons import ROOT, running_daemon, short_directory
 
-__all__ = ["has_setting", "infinity", "intentd", "mlflow", "plain"]
+__all__ = ["Server", "has_setting", "infinity", "intentd", "mlflow", "plain"]
 
 BIN = Path(sys.executable).parent
 """MLflow looks for uvicorn on the path."""
