@@ -12,7 +12,7 @@ HUB := $(VENV)/hub
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
-.PHONY: help run test check fmt lint types imports spell smoke bench bench-quick starter clean
+.PHONY: help run test check fmt lint types imports spell smoke bench bench-export starter clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -47,6 +47,7 @@ smoke:  ## Build the wheel, install it without the extras, and use it
 bench: $(VENV)/dev.stamp  ## Measure intentd beside its peers, on full-size models (slow; ARGS="--only b-short")
 	$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: bench-quick
 bench-quick: $(VENV)/dev.stamp  ## The same on small models in minutes; fails on a regression
 	$(BIN)/python -m benchmarks --quick $(ARGS)
 
