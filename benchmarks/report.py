@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.figures import Finding, Reach, Spread, Verdict
 
-__all__ = ["Record", "draw", "markdown", "merge", "read", "replace_region", "write"]
+__all__ = ["RESULTS", "Record", "draw", "markdown", "merge", "read", "replace_region", "write"]
 
 RESULTS = "results.json"
 BEGIN, END = "<!-- measured: {} -->", "<!-- end -->"
