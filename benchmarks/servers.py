@@ -109,7 +109,8 @@ def _exchange(
     response = connection.getresponse()
     answer = response.read()
     ms = (time.perf_counter() - began) * 1e3
-    assert response.status == http.HTTPStatus.OK, f"{response.status}: {answer[:300]!r}"
+    if response.status != http.HTTPStatus.OK:
+        raise RuntimeError(f"expected an answer, found {response.status}: {answer[:300]!r}")
     return ms, answer
 
 
