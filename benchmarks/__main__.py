@@ -14,9 +14,10 @@ import argparse
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS
@@ -24,7 +25,7 @@ from benchmarks.figures import Verdict
 from benchmarks.machine import describe_machine
 from benchmarks.races import Bench
 from benchmarks.random_models import Scale, default_cache
-from benchmarks.report import Record, markdown, read, replace_region, write
+from benchmarks.report import RESULTS, Record, markdown, read, replace_region, write
 from benchmarks.rows import ROWS, Row
 
 __all__ = ["main"]
@@ -35,22 +36,27 @@ QUICK_ROWS = ("b-short", "b-clients", "a-four", "a-twenty", "b-size", "a-size", 
 QUICK_SKIP = frozenset({"infinity", "mlflow", "optimum", "by-hand"})
 QUICK_EFFORT = 0.6
 REGION = "performance"
+EXIT_TERMINATED = 143
+FAILED = "failed: "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the table, and write the results; 1 if a quick run finds a regression."""
+    """Measure, print the table, and write the results; see `_status` for what it returns."""
     options = _parse(argv)
     if options.list:
         for row in ROWS:
             print(f"{row.name:18} {row.title}")
         return 0
     out = options.out / ("quick" if options.quick else "full")
-    records = [] if options.render else _measure(options)
-    everything = write(out, records) if records else read(out / "results.json")
+    records = []
+    for record in () if options.render else _measure(options):
+        records.append(record)
+        write(out, [record])  # at once: the next row may take the machine down
+    everything = read(out / RESULTS)
     print(f"\n{markdown(records or everything)}")
     if options.write:
         _write_page(options.write, everything, out)
-    return _status(records) if options.quick else 0
+    return 0 if options.render else _status(records, is_quick=options.quick)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -86,11 +92,11 @@ def _chosen(
     return names or default
 
 
-def _measure(options: argparse.Namespace) -> list[Record]:
+def _measure(options: argparse.Namespace) -> Iterator[Record]:
     scale = Scale.QUICK if options.quick else Scale.FULL
     bench = Bench(options.models, scale, options.effort, options.skip)
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    return [_one(row, bench, command) for row in ROWS if row.name in options.only]
+    return (_one(row, bench, command) for row in ROWS if row.name in options.only)
 
 
 def _one(row: Row, bench: Bench, command: str) -> Record:
@@ -101,6 +107,8 @@ def _one(row: Row, bench: Bench, command: str) -> Record:
         findings = tuple(row.measure(bench))
     except FileNotFoundError as error:
         missing = str(error)
+    except (OSError, RuntimeError, EOFError) as error:  # a contender's: the other rows go on
+        missing = f"{FAILED}{error!r}"
     seconds = round(time.perf_counter() - began, 1)
     sys.stderr.write(f"{row.name}: {missing or f'{seconds:.0f} s'}\n")
     machine = describe_machine()
@@ -115,20 +123,21 @@ def _write_page(page: Path, records: Sequence[Record], out: Path) -> None:
     shutil.copyfile(out / "results.svg", page.with_suffix(".svg"))
 
 
-def _status(records: Sequence[Record]) -> int:
+def _status(records: Sequence[Record], *, is_quick: bool) -> int:
+    """1 if a row failed, or nothing could be measured, or a quick run finds a regression."""
     missed = [
-        found
+        f"a regression: {found.what}: {found.figure.median:.2f}{found.unit}"
         for record in records
         for found in record.findings
-        if found.verdict(is_quick=True) is Verdict.MISSED
+        if is_quick and found.verdict(is_quick=True) is Verdict.MISSED
     ]
-    for found in missed:
-        sys.stderr.write(f"a regression: {found.what}: {found.figure.median:.2f}{found.unit}\n")
-    if not any(record.findings for record in records):
-        sys.stderr.write("nothing could be measured\n")
-        return 1
-    return int(bool(missed))
+    failed = [each.missing for each in records if each.missing.startswith(FAILED)]
+    nothing = [] if any(record.findings for record in records) else ["nothing could be measured"]
+    for problem in (*missed, *failed, *nothing):
+        sys.stderr.write(f"{problem}\n")
+    return int(bool(missed or failed or nothing))
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # so that contenders end
     sys.exit(main())

@@ -5,8 +5,6 @@ A contender runs in processes of its own, which sleep (SIGSTOP) while another on
 
 from __future__ import annotations
 
-import signal
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import Protocol
 
 from benchmarks import in_process, servers
 from benchmarks.graphs import Graphs
-from benchmarks.processes import cpu_seconds, family, send
+from benchmarks.processes import cpu_seconds, family, resume, suspend
 from benchmarks.replies import Reply
 from benchmarks.works import Question
 
@@ -69,24 +67,19 @@ CONTENDERS: Mapping[str, Contender] = {
 def started(contender: Contender, graphs: Graphs) -> Iterator[Running]:
     """The contender, asleep until `awake`; woken for its end."""
     with contender.start(graphs) as running:
-        send(family(running.pid), signal.SIGSTOP)
+        suspend(running.pid)
         try:
             yield running
         finally:
-            send(family(running.pid), signal.SIGCONT)
+            resume(running.pid)
 
 
 @contextmanager
 def awake(running: Running) -> Iterator[Callable[[], float]]:
     """Let it run; gives what says how many CPU seconds it has used since."""
-    processes = family(running.pid)
-    send(processes, signal.SIGCONT)
-    time.sleep(SETTLE_S)
-    before = cpu_seconds(processes)
+    resume(running.pid)
+    before = cpu_seconds(family(running.pid))
     try:
         yield lambda: cpu_seconds(family(running.pid)) - before
     finally:
-        send(family(running.pid), signal.SIGSTOP)
-
-
-SETTLE_S = 0.05
+        suspend(running.pid)

@@ -6,15 +6,15 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.contenders import CONTENDERS, Running, awake, started
 from benchmarks.figures import Finding, Reach, Spread, compare, percentile
 from benchmarks.graphs import Graphs
 from benchmarks.processes import cpu_seconds, family, peak_mb, resident_mb
-from benchmarks.races import STARTER, Bench, Race, Side, Turn, describe_ms, run
-from benchmarks.servers import has_setting, intentd
-from benchmarks.works import TWENTY, WARM_UP, Question, questions
+from benchmarks.races import Bench, Race, Side, Turn, describe_ms, run
+from benchmarks.random_models import BART
+from benchmarks.servers import Server, has_setting, intentd
+from benchmarks.works import TWENTY, WARM_UP, WORKS, Question, questions
 from edge.bundle import TOKENIZER
 from tests.daemons import running_daemon
 
@@ -24,7 +24,6 @@ CROWD = 16
 RESET_PEAK = "5"  # what proc(5) takes to start VmHWM anew
 RSS_FACTOR, RSS_EXTRA_MB = 1.3, 90.0
 BACK_S = 3.0  # in which freed memory goes back to the kernel
-BUDGET_FACTORS = {"short": 1.0, "article": 1.0, "novel": 1.0}
 BUDGET, CACHE = "latency_budget_ms", "repeat_cache"
 LEARN_CALLS = 12
 NO_CACHE = {CACHE: 0}
@@ -159,9 +158,9 @@ class Budget:
         budget_ms = max(1, round(statistics.median(whole) / 2))
         with intentd(graphs, {BUDGET: budget_ms} | _uncached()) as server:
             server.ask(self._texts(graphs, "article", LEARN_CALLS))
-            return [self._finding(server, graphs, work, budget_ms) for work in BUDGET_FACTORS]
+            return [self._finding(server, graphs, work, budget_ms) for work in WORKS]
 
-    def _finding(self, server: Any, graphs: Graphs, work: str, budget_ms: int) -> Finding:
+    def _finding(self, server: Server, graphs: Graphs, work: str, budget_ms: int) -> Finding:
         texts = self._texts(graphs, work, self.calls + LEARN_CALLS)[LEARN_CALLS:]
         times = [reply.ms for reply in server.ask(texts)]
         p99 = percentile(times, 0.99)
@@ -252,13 +251,13 @@ class Start:
             ),
         ]  # fmt: skip
 
-    def _load(self, server: Any, graphs: Graphs) -> None:
+    def _load(self, server: Server, graphs: Graphs) -> None:
         """Short texts from many clients, and a few that fill the window."""
-        labels = () if "distilbert" in self.model else TWENTY
-        is_slow = self.model not in (STARTER,) and labels
-        short = questions("short", graphs.bundle / TOKENIZER, labels)
-        server.ask([next(short) for _ in range(4 if is_slow else 400)], 4 if is_slow else CROWD)
-        article = questions("article", graphs.bundle / TOKENIZER, labels[:4])
+        is_slow = self.model == BART
+        short = questions("short", graphs.bundle / TOKENIZER, TWENTY if is_slow else ())
+        calls, clients = (4, 4) if is_slow else (400, CROWD)
+        server.ask([next(short) for _ in range(calls)], clients)
+        article = questions("article", graphs.bundle / TOKENIZER, TWENTY[:4] if is_slow else ())
         server.ask([next(article) for _ in range(1 if is_slow else 10)])
 
 

@@ -10,7 +10,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Figure", "Finding", "Lap", "Reach", "Spread", "Verdict", "compare", "percentile"]
+__all__ = [
+    "Figure",
+    "Finding",
+    "Lap",
+    "Reach",
+    "Spread",
+    "Verdict",
+    "added",
+    "as_long",
+    "compare",
+    "faster",
+    "lost",
+    "more",
+    "percentile",
+]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -119,3 +133,28 @@ class Finding:
 def compare(ours: Sequence[Lap], others: Sequence[Lap], figure: Figure) -> Spread:
     """The figure of each round, so that a slow minute of the machine weighs on both sides."""
     return Spread.of([figure(mine, other) for mine, other in zip(ours, others, strict=True)])
+
+
+def faster(ours: Lap, other: Lap) -> float:
+    """How many times as long the other takes."""
+    return other.p50 / ours.p50
+
+
+def more(ours: Lap, other: Lap) -> float:
+    """How many times as many answers a second."""
+    return ours.rate / other.rate
+
+
+def as_long(ours: Lap, other: Lap) -> float:
+    """How many times as long ours takes."""
+    return ours.p50 / other.p50
+
+
+def added(ours: Lap, other: Lap) -> float:
+    """Milliseconds that ours takes longer."""
+    return ours.p50 - other.p50
+
+
+def lost(ours: Lap, other: Lap) -> float:
+    """Percent of throughput that ours lacks."""
+    return 100 * (1 - ours.rate / other.rate)

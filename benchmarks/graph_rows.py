@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.contenders import Contender, started
-from benchmarks.figures import Figure, Finding, Lap, Reach, compare
+from benchmarks.figures import Figure, Finding, Reach, as_long, compare, faster
 from benchmarks.graphs import Graphs, make_floor, make_rows
 from benchmarks.in_process import Shape, graph_alone
 from benchmarks.races import Bench, Turn, describe_ms, run
@@ -42,7 +42,7 @@ class Floor:
         """How many times as long the whole takes."""
         graphs = bench.graphs(self.model)
         floor = make_floor(graphs, make_rows(self.model == BART, self.rows, self.tokens))
-        return _compare(self, bench, floor, "its products alone", _as_long)
+        return _compare(self, bench, floor, "its products alone", as_long)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,7 @@ class Versus:
         """How many times as fast ours is."""
         graphs = bench.graphs(self.model)
         other = graphs.fp32 if self.other == "fp32" else graphs.optimum
-        return _compare(self, bench, other, TITLES[self.other], _faster)
-
-
-def _as_long(ours: Lap, other: Lap) -> float:
-    return ours.p50 / other.p50
-
-
-def _faster(ours: Lap, other: Lap) -> float:
-    return other.p50 / ours.p50
+        return _compare(self, bench, other, TITLES[self.other], faster)
 
 
 def _compare(

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.figures import Finding, Reach, Spread, Verdict
 
-__all__ = ["Record", "draw", "markdown", "merge", "read", "replace_region", "write"]
+__all__ = ["RESULTS", "Record", "draw", "markdown", "merge", "read", "replace_region", "write"]
 
 RESULTS = "results.json"
 BEGIN, END = "<!-- measured: {} -->", "<!-- end -->"
@@ -150,13 +150,16 @@ def draw(records: Sequence[Record], path: Path) -> None:
     for place, finding in enumerate(reversed(found)):
         spread = finding.figure
         is_met = finding.verdict() is Verdict.MET
-        axes.barh(place, spread.median, color="#4c78a8" if is_met else "#e45756", height=0.6)
+        colour = "#4c78a8" if is_met else "#e45756"
+        axes.barh(place, spread.median - 1, left=1, color=colour, height=0.6)
         axes.plot([spread.low, spread.high], [place, place], color="black", linewidth=1)
         assert finding.reach is not None
         axes.plot(finding.reach.bound, place, marker="|", color="black", markersize=14)
     axes.set_yticks(range(len(found)), [_label(each) for each in reversed(found)], fontsize=8)
     axes.set_xscale("log")
-    axes.set_xlabel("ratio; line: rounds; mark: reach; red: missed")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_xlabel("ratio, from 1 on; line: its rounds; mark: what it is to reach (red: missed)")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

@@ -96,7 +96,7 @@ def test_a_family_is_a_process_and_its_children() -> None:
 
 
 def test_intentd_is_measured_beside_its_bare_model(tmp_path: Path) -> None:
-    """On the starter, through a real socket: the same texts for both, and a figure of each round."""
+    """On the starter, through a real socket: the same texts for both, one figure a round."""
     race = Race(
         "x",
         "a title",

@@ -59,8 +59,8 @@ def test_only_the_marked_region_of_a_page_changes() -> None:
 
     once = replace_region(page, "x", "new \\1")
 
-    assert once == page.replace("old\n", "new \\1\n\n")
-    assert replace_region(once, "x", "old") == page.replace("old\n", "old\n\n")
+    assert once == page.replace("old\n", "\nnew \\1\n\n")
+    assert replace_region(once, "x", "old") == page.replace("old\n", "\nold\n\n")
 
 
 def test_a_page_without_the_region_is_refused() -> None:

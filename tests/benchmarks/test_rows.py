@@ -7,14 +7,20 @@ from dataclasses import fields
 
 import pytest
 
-from benchmarks.__main__ import QUICK_ROWS, QUICK_SKIP, main
+from benchmarks.__main__ import FAILED, QUICK_ROWS, QUICK_SKIP, _status, main
 from benchmarks.contenders import CONTENDERS
 from benchmarks.daemon_rows import Crowd
-from benchmarks.figures import Reach
+from benchmarks.figures import Finding, Reach, Spread
 from benchmarks.races import STARTER, Race, Side
 from benchmarks.random_models import NAMES
+from benchmarks.report import Record
 from benchmarks.rows import ROWS, Row
 from benchmarks.works import WORKS
+
+
+def finding(value: float) -> Finding:
+    """One whose quick bound is 1."""
+    return Finding("", "", "", Spread.of([value]), "×", Reach(4.0, quick=1.0))
 
 
 def _parts(row: object) -> Iterator[object]:
@@ -79,6 +85,25 @@ def test_rows_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """`--list` measures nothing."""
     assert main(["--list"]) == 0
     assert capsys.readouterr().out.split()[0] == ROWS[0].name
+
+
+@pytest.mark.parametrize(
+    ("findings", "missing", "status"),
+    [
+        ((finding(2.0),), "", 0),
+        ((finding(0.5),), "", 1),
+        ((), "no such data", 1),
+        ((), f"{FAILED}a peer died", 1),
+    ],
+)
+def test_a_quick_run_fails_on_what_is_wrong_with_us(
+    findings: tuple[Finding, ...], missing: str, status: int
+) -> None:
+    """A ratio that fell behind, a row that failed, or nothing at all; a full run reports it."""
+    record = Record("x", findings, "", "", 0.0, 0.0, is_quick=True, missing=missing)
+
+    assert _status([record], is_quick=True) == status
+    assert _status([record], is_quick=False) == (status if missing else 0)
 
 
 def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
