@@ -103,7 +103,7 @@ def _check_is(bundle: Bundle, version: Version, registry: str) -> None:
     if bundle.digest != version.digest:
         raise PromotionRefused(
             f"{registry}: expected version {version.number} to hold {short(version.digest)}, found "
-            f"{short(bundle.digest)}: its files were changed there; promote the bundle anew"
+            f"{short(bundle.digest)}: its files were changed there; restore them"
         )
 
 

@@ -25,7 +25,11 @@ LEARNED = (
     *("bridges", "tulips", "violins", "glaciers", "taxes", "turtles", "rockets", "bakeries"),
     *("chess", "windmills", "opera", "saddles", "coffee", "lighthouses", "fossils", "sailing"),
 )
-JUDGED = ("heat pumps", "carpets", "insurance", "gardening", "parking", "cheese", "the choir")
+JUDGED = (
+    *("heat pump radiators", "upstairs bathroom carpets", "motor yacht insurance"),
+    *("october gardening tools", "downtown parking permits", "blue cheese with walnuts"),
+    "elementary school choirs",
+)
 
 
 def public_rows() -> list[Row]:
