@@ -29,8 +29,8 @@ chosen; settings are the defaults.
 
 **intent4.** The 60 seed examples, templates and synonyms; then so many rows a class of four folds
 of `dev.jsonl` as corrections, each with its passage and without it, and the fifth fold is asked.
-Five folds make 191 answers. Settings were chosen on the shipped examples, asked the seed examples with
-pages of a novel around them, which share no row with `dev.jsonl` (`rehearse` in
+Five folds make 191 answers. Settings were chosen on the shipped examples, asked the seed examples
+with pages of a novel around them, which share no row with `dev.jsonl` (`rehearse` in
 `benchmarks/results/intents.py`).
 
 Noise and leakage are in docs/training.md, "Measured".

@@ -235,7 +235,7 @@ def test_a_bad_call_is_one_line(
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not (built / "fit").exists()
+    assert sorted(path.name for path in built.iterdir()) == ["build", "collect"]
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(built: Path, tmp_path: Path) -> None:

@@ -116,9 +116,7 @@ def test_what_is_asked_for_is_taken() -> None:
     assert choose_head(made(2, 1), LABELS, FitSettings(head="full")).head == "full"
 
 
-ENCODER = Encoder(
-    Path("m"), "some/model", "r", "bert", reads_mean=True, weight_bytes=1, licence=None
-)
+ENCODER = Encoder(Path("m"), "some/model", "r", "bert", reads_mean=True, licence=None)
 
 
 @pytest.mark.parametrize(

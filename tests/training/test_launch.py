@@ -18,7 +18,7 @@ from training.build import build
 from training.errors import InvalidConfig
 from training.fit.processes import Place, read_place
 
-DEADLINE_S = 110.0
+DEADLINE_S = 200.0
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
 PLAIN = ("--dynamo_backend", "no", "--main_process_port", "0")
@@ -27,7 +27,12 @@ PLAIN = ("--dynamo_backend", "no", "--main_process_port", "0")
 def run_fit(work_dir: Path, source: Path, launcher: list[str]) -> dict[str, Any]:
     """The command, cold: what it wrote about itself."""
     words = ("fit", "--work-dir", str(work_dir), "--encoder", str(source), "--head", "full")
-    options = ("fit.epochs=8", "fit.patience=9", "fit.learning_rate=0.002", "fit.warm_start=false")
+    options = (
+        "fit.epochs=25",
+        "fit.patience=99",
+        "fit.learning_rate=0.002",
+        "fit.warm_start=false",
+    )
     settings = [word for option in options for word in ("--set", option)]
     done = subprocess.run(
         [*launcher, "-m", "training.cli", *words, *settings, "--json"],
@@ -39,25 +44,26 @@ def run_fit(work_dir: Path, source: Path, launcher: list[str]) -> dict[str, Any]
     return found
 
 
+@pytest.mark.timeout(420)  # three cold starts of torch
 def test_two_processes_train_as_well_as_one(
     tiny: Callable[[str], TinyModel], tmp_path: Path
 ) -> None:
-    """On the CPU, by gloo: as many steps, the same quality to a row; one of them prints."""
+    """On the CPU, by gloo: as many steps, the same quality to two rows; one prints."""
     source = tiny("spam").source
     found = {}
     for name, launcher in (("one", [sys.executable]), ("two", [*ACCELERATE, *TWO, *PLAIN])):
         work_dir = tmp_path / name
         work_dir.mkdir()
         collected(work_dir, real_rows(16))
-        build(settings_for(work_dir, "build.suspects=false"), QUIET)
+        build(settings_for(work_dir, "build.suspects=false", "build.dev=0.4"), QUIET)
         found[name] = run_fit(work_dir, source, launcher)
     one, two = found["one"]["counts"], found["two"]["counts"]
     rows = one["dev"]["n"]
 
     assert (one["processes"], two["processes"]) == (1, 2)
     assert steps_of(tmp_path / "one") == steps_of(tmp_path / "two")
-    assert two["dev"]["accuracy"] >= one["dev"]["accuracy"] - 1 / rows
-    assert two["dev"]["accuracy"] > 0.5
+    assert abs(two["dev"]["accuracy"] - one["dev"]["accuracy"]) <= 2 / rows
+    assert two["dev"]["accuracy"] > 0.8
     assert found["one"]["outputs"].keys() == found["two"]["outputs"].keys()
     assert not (tmp_path / "two" / ".fit.partial").exists()
 

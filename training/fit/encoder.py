@@ -36,7 +36,6 @@ class Encoder:
     model_type: str
     reads_mean: bool
     """Whether it was trained to be read by the mean of its tokens: a sentence encoder."""
-    weight_bytes: int
     licence: str | None
 
     @property
@@ -103,6 +102,5 @@ def _describe(found: Checkpoint, reads_mean: bool) -> Encoder:
         revision=found.revision,
         model_type=model_type,
         reads_mean=reads_mean,
-        weight_bytes=found.weight_bytes,
         licence=found.licence,
     )

@@ -54,6 +54,8 @@ class Network:
 
     def encode(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
         """Ids of each text by itself, unpadded; a special token in a text is text."""
+        if not texts:
+            return []  # the tokenizer itself fails on none
         found = self.tokenizer(list(texts), truncation=True, max_length=self.window)
         names = list(found)
         return [{name: found[name][i] for name in names} for i in range(len(texts))]

@@ -95,7 +95,17 @@ def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outco
         _write(folder, fitted, settings)
         return _counts(fitted, encoder)
 
-    return stage.run(work, force=force)
+    try:
+        return stage.run(work, force=force)
+    except BaseException:
+        _forget_beginnings(_partial(settings))
+        raise
+
+
+def _forget_beginnings(folder: Path) -> None:
+    """What has no checkpoint yet is nothing to go on from."""
+    if not any((folder / CHECKPOINTS).glob("checkpoint-*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _partial(settings: Settings) -> Path:

@@ -208,7 +208,6 @@ def _arguments(
         bf16=precision == "bf16",
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and place.processes > 1 else None,
-        ddp_find_unused_parameters=False if place.processes > 1 else None,
         dataloader_pin_memory=not on_cpu,
         disable_tqdm=True,
         report_to="none",
