@@ -5,7 +5,7 @@ Both engines call `answer_table`, so that what they find is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,17 @@ from training.errors import InvalidRows
 from training.logged import Asked
 from training.predict import Answer, Model, open_model
 
-__all__ = ["Contest", "Pair", "answer_locally", "answer_table", "read_answers", "write_parts"]
+__all__ = [
+    "SIDES",
+    "Contest",
+    "Pair",
+    "answer_locally",
+    "answer_table",
+    "find_texts",
+    "join_answers",
+    "read_answers",
+    "write_parts",
+]
 
 PART_ROWS = 256
 """Texts a file: what one worker answers at a time."""
@@ -73,6 +83,7 @@ def write_parts(folder: Path, texts: Iterable[Asked]) -> int:
         table = pa.table(
             {
                 "position": pa.array(range(count, count + len(part)), pa.int64()),
+                "id": pa.array([asked.id for asked in part], pa.string()),
                 "text": pa.array([asked.text for asked in part], pa.string()),
                 "content": pa.array([asked.content for asked in part], pa.string()),
             }
@@ -116,10 +127,8 @@ def answer_locally(pair: Pair, parts: Path, reporter: Reporter) -> list[Any]:
     ]
 
 
-def read_answers(
-    tables: Sequence[Any], count: int
-) -> Iterator[tuple[Answer | None, Answer | None]]:
-    """Both models' answers, in the order of the texts; None where a model cannot take one.
+def join_answers(tables: Sequence[Any], count: int) -> Any:
+    """One table of all answers, in the order of the texts; None where there are no texts.
 
     Raises:
         InvalidRows: An engine lost texts, or answered some twice.
@@ -133,8 +142,27 @@ def read_answers(
             f"shadow: expected an answer to each of {count} texts, found {len(positions)}; a "
             "worker was lost: run it again"
         )
-    for row in whole.to_pylist() if whole is not None else ():
+    return whole
+
+
+def read_answers(answers: Any) -> Iterator[tuple[Answer | None, Answer | None]]:
+    """Both models' answers, row by row; None where a model cannot take the text."""
+    for row in answers.to_pylist():
         yield _answer(row, SIDES[0]), _answer(row, SIDES[1])
+
+
+def find_texts(parts: Path, positions: Collection[int]) -> dict[int, Asked]:
+    """The texts at these positions."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    wanted, found = pa.array(sorted(positions), pa.int64()), {}
+    for file in sorted(parts.glob("*.parquet")) if positions else ():
+        table = pq.read_table(file)
+        for row in table.filter(pc.is_in(table["position"], wanted)).to_pylist():
+            found[row["position"]] = Asked(row["id"], row["text"], row["content"])
+    return found
 
 
 def _ask(model: Model, text: str, content: str | None) -> Answer | None:

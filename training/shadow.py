@@ -10,7 +10,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,23 @@ import numpy as np
 from edge.bundle import STARTER
 from edge.store.keys import override_key
 from export.report import Reporter
+from training.agreement import count_agreement, list_disagreements
 from training.collect import SUPPRESSED, read_suppressed
 from training.compare import compare, decide_verdict
-from training.contest import Contest, Pair, answer_locally, read_answers, write_parts
+from training.contest import (
+    Contest,
+    Pair,
+    answer_locally,
+    join_answers,
+    read_answers,
+    write_parts,
+)
 from training.errors import DataRefused, InvalidConfig
 from training.judging import Bench, candidate_bundle, golden_file, judge, open_bench
 from training.logged import Asked, log_files, read_logged
-from training.metrics import accuracy
 from training.predict import Answer, Model, bundle_bytes
 from training.report_shadow import write_shadow
-from training.rows import Origin, Row, new_file
+from training.rows import Row, new_file, write_rows
 from training.settings import Settings
 from training.stage import Outcome, Stage
 
@@ -37,9 +43,18 @@ __all__ = ["DISAGREEMENTS", "SHADOW", "shadow", "shadow_stage"]
 SHADOW = "shadow.json"
 DISAGREEMENTS = "disagreements.jsonl"
 TIMED_ROWS = 100
-MOST_FLIPS = 50
+MOST_SHOWN = 50
 CODE = (
-    *("box.py", "compare.py", "contest.py", "judging.py", "logged.py", "metrics.py", "plots.py"),
+    *(
+        "agreement.py",
+        "box.py",
+        "compare.py",
+        "contest.py",
+        "judging.py",
+        "logged.py",
+        "metrics.py",
+        "plots.py",
+    ),
     *("predict.py", "proof.py", "report_assess.py", "report_page.py", "report_shadow.py"),
     *("rows.py", "shadow.py"),
 )
@@ -47,15 +62,6 @@ PER_RUN = ("engine", "address", "workers", "worker_cpus", "champion", "logged")
 """Settings that change where the work is done, not what comes out; or that are inputs."""
 
 Live = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """What both were asked: golden rows first, then logged texts, in this order."""
-
-    golden: Sequence[Row]
-    logged: Sequence[Asked]
-    skipped: Counter[str]
 
 
 def shadow_stage(
@@ -116,11 +122,15 @@ def shadow(
         )
         pair = contest.open()
         _check_pair(pair, live)
-        texts = _read_texts(settings, bench, stage.inputs)
-        pairs, nodes = _answer(settings, folder, contest, pair, texts, reporter)
-        found = _weigh(settings, bench, pair, texts, pairs, live)
-        with new_file(folder / DISAGREEMENTS) as stream:
-            stream.writelines(_disagreements(pair, bench, texts, pairs))
+        parts, skipped = folder / ".parts", Counter[str]()
+        try:
+            count = write_parts(parts, _texts(settings, bench, stage.inputs, skipped))
+            tables, nodes = _answer(settings, contest, pair, parts, reporter)
+            answers = join_answers(tables, count)
+            write_rows(folder / DISAGREEMENTS, list_disagreements(answers, parts, bench, pair))
+        finally:
+            shutil.rmtree(parts, ignore_errors=True)
+        found = _weigh(settings, bench, pair, answers, skipped, live)
         with new_file(folder / SHADOW) as stream:
             stream.write(json.dumps(found, indent=2, ensure_ascii=False).encode() + b"\n")
         with reporter.step("drawing the report"):
@@ -150,53 +160,44 @@ def _check_pair(pair: Pair, live: Live | None) -> None:
         )
 
 
-def _read_texts(settings: Settings, bench: Bench, inputs: Mapping[str, Path]) -> _Texts:
+def _texts(
+    settings: Settings, bench: Bench, inputs: Mapping[str, Path], skipped: Counter[str]
+) -> Iterator[Asked]:
+    """What both are asked: the golden rows first, then each logged text that is none of them."""
+    seen = set()
+    for row in bench.rows:
+        seen.add(override_key(row.text, row.content))
+        yield Asked(row.id, row.text, row.content)
     erased = read_suppressed(inputs["suppressed"]) if "suppressed" in inputs else set()
-    skipped: Counter[str] = Counter()
-    golden = [Asked(row.id, row.text, row.content) for row in bench.rows]
-    seen = {override_key(one.text, one.content) for one in golden}
     files = [Path(name) for name in settings.shadow.logged]
-    logged = list(read_logged(files, bench.labels, erased, skipped, seen))
-    return _Texts(bench.rows, logged, skipped)
+    yield from read_logged(files, bench.labels, erased, skipped, seen)
 
 
 def _answer(
-    settings: Settings,
-    folder: Path,
-    contest: Contest,
-    pair: Pair,
-    texts: _Texts,
-    reporter: Reporter,
-) -> tuple[list[tuple[Answer | None, Answer | None]], int]:
+    settings: Settings, contest: Contest, pair: Pair, parts: Path, reporter: Reporter
+) -> tuple[list[Any], int]:
     """Both models' answers to all texts, and on how many machines."""
-    parts = folder / ".parts"
-    golden = [Asked(row.id, row.text, row.content) for row in texts.golden]
-    try:
-        count = write_parts(parts, [*golden, *texts.logged])
-        if settings.shadow.engine == "ray":
-            from training.ray_engine import answer_on_ray
+    if settings.shadow.engine == "local":
+        return answer_locally(pair, parts, reporter), 1
+    from training.ray_engine import answer_on_ray
 
-            tables, nodes = answer_on_ray(contest, parts, settings.shadow, reporter)
-        else:
-            tables, nodes = answer_locally(pair, parts, reporter), 1
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
-    return list(read_answers(tables, count)), nodes
+    return answer_on_ray(contest, parts, settings.shadow, reporter)
 
 
 def _weigh(
     settings: Settings,
     bench: Bench,
     pair: Pair,
-    texts: _Texts,
-    pairs: Sequence[tuple[Answer | None, Answer | None]],
+    answers: Any,
+    skipped: Counter[str],
     live: Live | None,
 ) -> dict[str, Any]:
-    n, options = len(texts.golden), settings.shadow
+    n, options = len(bench.rows), settings.shadow
+    said = list(read_answers(answers.slice(0, n)))
     first, second = (
         judge(
             bench.rows,
-            [_need(row, both[side]) for row, both in zip(bench.rows, pairs[:n], strict=True)],
+            [_need(row, both[side]) for row, both in zip(bench.rows, said, strict=True)],
             bench.labels,
         )
         for side in (0, 1)
@@ -209,7 +210,7 @@ def _weigh(
         "titles": {"champion": pair.champion.title, "candidate": pair.candidate.title},
         "golden_file": bench.path.name,
         **found,
-        "logged": _agreement(pairs[n:], texts.skipped),
+        "logged": count_agreement(answers.slice(n), skipped),
         "cost": _cost(pair, bench.rows),
         "live": None if live is None else dict(live),
         "verdict": verdict.value,
@@ -224,32 +225,6 @@ def _need(row: Row, answer: Answer | None) -> Answer:
             "it; leave it out of the next golden set"
         )
     return answer
-
-
-def _agreement(
-    pairs: Sequence[tuple[Answer | None, Answer | None]], skipped: Counter[str]
-) -> dict[str, Any]:
-    """What unlabelled texts can tell: how often both say the same, and where they part."""
-    both = [(a, b) for a, b in pairs if a is not None and b is not None]
-    same = np.array([a.raw_label == b.raw_label for a, b in both], dtype=np.bool_)
-    flips = Counter((a.raw_label, b.raw_label) for a, b in both if a.raw_label != b.raw_label)
-    answered = [[one.label is not None for one in side] for side in zip(*both, strict=True)]
-    return {
-        "texts": len(pairs),
-        "compared": len(both),
-        "failed": {
-            side: sum(one[i] is None for one in pairs)
-            for i, side in enumerate(("champion", "candidate"))
-        },
-        "agreement": accuracy(same).as_dict() if both else None,
-        "disagreements": int((~same).sum()),
-        "answered": [round(sum(side) / len(side), 6) for side in answered],
-        "flips": [
-            {"champion": old, "candidate": new, "n": n}
-            for (old, new), n in sorted(flips.items(), key=lambda i: (-i[1], i[0]))[:MOST_FLIPS]
-        ],
-        "skipped": dict(sorted(skipped.items())),
-    }
 
 
 def _cost(pair: Pair, rows: Sequence[Row]) -> dict[str, Any]:
@@ -275,51 +250,9 @@ def _model(pair: Pair, side: str) -> Model:
     return model
 
 
-def _disagreements(
-    pair: Pair,
-    bench: Bench,
-    texts: _Texts,
-    pairs: Sequence[tuple[Answer | None, Answer | None]],
-) -> Iterator[bytes]:
-    """Rows for `golden import`, without a label; the surer both are, the earlier."""
-    asked: list[Row | Asked] = [*texts.golden, *texts.logged]
-    differing = [
-        (-min(a.score, b.score), position, a, b)
-        for position, (a, b) in enumerate(pairs)
-        if a is not None and b is not None and a.raw_label != b.raw_label
-    ]
-    wording = "" if bench.label_set is None else bench.label_set.digest
-    for _, position, a, b in sorted(differing, key=lambda found: found[:2]):
-        is_golden = position < len(texts.golden)
-        row = _row(asked[position], is_golden, wording, pair, a, b)
-        yield row.model_dump_json().encode() + b"\n"
-
-
-def _row(one: Row | Asked, is_golden: bool, wording: str, pair: Pair, a: Answer, b: Answer) -> Row:
-    return Row.model_validate(
-        {
-            "id": one.id,
-            "text": one.text,
-            "content": one.content,
-            "label": one.label if isinstance(one, Row) else None,
-            "origin": Origin.GOLDEN if is_golden else Origin.SHADOW,
-            "label_set": wording,
-            "model": pair.champion.bundle.digest,
-            "predicted_label": a.raw_label,
-            "reason": "shadow",
-            "champion": _said(a),
-            "candidate": _said(b) | {"model": pair.candidate.bundle.digest},
-        }
-    )
-
-
-def _said(answer: Answer) -> dict[str, Any]:
-    return {"label": answer.label, "raw_label": answer.raw_label, "score": answer.score}
-
-
 def _top(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as stream:
-        return [json.loads(line) for _, line in zip(range(MOST_FLIPS), stream, strict=False)]
+        return [json.loads(line) for _, line in zip(range(MOST_SHOWN), stream, strict=False)]
 
 
 def _counts(found: Mapping[str, Any], engine: str, nodes: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from training.contest import (
     Pair,
     answer_locally,
     answer_table,
+    find_texts,
+    join_answers,
     read_answers,
     write_parts,
 )
@@ -36,7 +38,8 @@ def test_texts_come_back_in_their_order(tmp_path: Path, pair: Pair) -> None:
     """Each with both answers, as the models give them one by one; whatever order parts come in."""
     count = write_parts(tmp_path / "parts", TEXTS)
     table = answer_table(pair, pq.read_table(next((tmp_path / "parts").iterdir())))
-    found = list(read_answers([table.slice(2), table.slice(0, 2)], count))
+    assert find_texts(tmp_path / "parts", {0, 1}) == dict(enumerate(TEXTS[:2]))
+    found = list(read_answers(join_answers([table.slice(2), table.slice(0, 2)], count)))
 
     for asked, (champion, candidate) in zip(TEXTS, found, strict=True):
         for model, answer in ((pair.champion, champion), (pair.candidate, candidate)):
@@ -53,13 +56,13 @@ def test_many_texts_make_several_parts(tmp_path: Path) -> None:
     assert write_parts(tmp_path / "some", texts) == PART_ROWS + 1
     assert len(list((tmp_path / "some").iterdir())) == 2
     assert write_parts(tmp_path / "none", []) == 0
-    assert list(read_answers([], 0)) == []
+    assert join_answers([], 0) is None
 
 
 def test_a_text_that_a_model_cannot_take_has_no_answer(tmp_path: Path, pair: Pair) -> None:
     """It fails alone."""
     write_parts(tmp_path / "parts", [Asked("1", " "), TEXTS[0]])
-    found = list(read_answers(answer_locally(pair, tmp_path / "parts", QUIET), 2))
+    found = list(read_answers(join_answers(answer_locally(pair, tmp_path / "parts", QUIET), 2)))
 
     assert found[0] == (None, None)
     assert None not in found[1]
@@ -72,4 +75,4 @@ def test_lost_and_doubled_answers_are_noticed(tmp_path: Path, pair: Pair) -> Non
 
     for tables in ([table.slice(1)], [table, table.slice(2)], []):
         with pytest.raises(InvalidRows, match="expected an answer to each of 3 texts"):
-            list(read_answers(tables, count))
+            join_answers(tables, count)
