@@ -28,8 +28,9 @@ def build_answer(
     label_set: LabelSet,
     queue_ms: float,
     top_k: int | None = None,
+    is_repeat: bool = False,
 ) -> ClassifyAnswer:
-    """The wire form of a prediction."""
+    """The wire form of a prediction; `is_repeat` says that the model was not asked again."""
     return ClassifyAnswer(
         id=str(uuid7()),
         label=prediction.label,
@@ -45,6 +46,7 @@ def build_answer(
             tokenize_ms=round(prediction.tokenize_ms, 3),
             infer_ms=round(prediction.infer_ms, 3),
         ),
+        cached=is_repeat,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from edge.bundle import MODEL, TOKENIZER, Bundle, Manifest, SelfTestCase, Task
 from edge.errors import BundleIncompatible
 from edge.labels import Intent, LabelSet
-from edge.query import ModelFamily, Query
+from edge.query import ModelFamily, Query, Scores
 from edge.runtime import Graph, RuntimeOptions
 from edge.sequence_classification import SequenceClassification
 from edge.text import check_text
@@ -104,8 +104,19 @@ class Predictor:
         Raises:
             InvalidRequest: The text, labels, template or window cannot be used with this bundle.
         """
+        return self.conclude(query, self.score(query))
+
+    def score(self, query: Query) -> Scores:
+        """The scores alone, which no threshold has touched.
+
+        Raises:
+            InvalidRequest: As `predict`.
+        """
         check_text(query.text)
-        scores = self._family.score(query)
+        return self._family.score(query)
+
+    def conclude(self, query: Query, scores: Scores) -> Prediction:
+        """What follows from the scores of a query under today's thresholds."""
         names = query.label_set.names
         order = np.argsort(-scores.values, kind="stable")
         ranked = tuple((names[i], float(scores.values[i])) for i in order)

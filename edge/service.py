@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from edge.answers import build_answer, describe_intents, describe_model
 from edge.bundle import Bundle, read_bundle
 from edge.corrections import Corrections
@@ -19,8 +21,7 @@ from edge.errors import ClientGone, EdgeError, InvalidValue, ModelFailed, NotRea
 from edge.labels import LabelSet, read_label_set
 from edge.metrics import Metrics
 from edge.predictor import Prediction, Predictor
-from edge.probation import is_finite
-from edge.query import Query
+from edge.query import Query, Scores
 from edge.runtime import RuntimeOptions
 from edge.scheduler import Outcome
 from edge.settings import Settings
@@ -50,6 +51,15 @@ class _Judged(NamedTuple):
     prediction: Prediction
     """By the model, and then by people."""
     text_key: bytes
+    is_repeat: bool
+    """Whether what the model said was still in memory."""
+
+
+class _Question(NamedTuple):
+    """One text of a request, and what its scores are kept under."""
+
+    query: Query
+    key: bytes | None
 
 
 class Service:
@@ -74,7 +84,7 @@ class Service:
         self._metrics = metrics
         self._corrections = corrections
         self._is_open = False
-        self.slot = Slot(LoadedModel(predictor, settings.queue_size), self._introduce)
+        self.slot = Slot(self._hold(predictor), self._introduce)
         self.observers: set[Observer] = set()
         """Told of every answer."""
         self.last_used = time.monotonic()
@@ -99,7 +109,10 @@ class Service:
         self.last_used = started = time.monotonic()
         patience_s = None if request.deadline_ms is None else request.deadline_ms / 1e3
         async with self.slot.use(patience_s) as model:
-            steps = self._steps(model, request)
+            questions = self._questions(model, request)
+            if (repeated := self._find_repeated(model, questions)) is not None:
+                return self._answers(model, repeated, request)
+            steps = [partial(self._judge, model, question) for question in questions]
             waited_ms = int((time.monotonic() - started) * 1e3)
             left_ms = None if request.deadline_ms is None else request.deadline_ms - waited_ms
             try:
@@ -143,7 +156,7 @@ class Service:
             CannotStart: The bundle or the label set cannot be used.
         """
         predictor = await asyncio.to_thread(_open_warm, self._settings, path)
-        return LoadedModel(predictor, self._settings.queue_size)
+        return self._hold(predictor)
 
     def switch(self, model: LoadedModel) -> LoadedModel | None:
         """Answer with this one from now on; returns the one before, which is to be retired."""
@@ -152,8 +165,8 @@ class Service:
     async def warm_up(self) -> None:
         """One inference through the whole path; the daemon is ready only after it."""
         async with self.slot.use() as model:
-            query = Query("warm up", model.predictor.label_set)
-            await self._run(model, [partial(self._judge, model.predictor, query)], None, _never)
+            question = _Question(Query("warm up", model.predictor.label_set), None)
+            await self._run(model, [partial(self._judge, model, question)], None, _never)
         self._is_open = True
 
     def close(self) -> None:
@@ -177,24 +190,50 @@ class Service:
         model = self.slot.model
         return 0 if model is None else model.scheduler.depth
 
-    def _steps(self, model: LoadedModel, request: ClassifyRequest) -> list[partial[_Judged]]:
-        predictor = model.predictor
-        names = request.labels
-        label_set = predictor.label_set if names is None else LabelSet.from_names(names)
-        return [
-            partial(self._judge, predictor, self._query(request, text, label_set, field))
-            for field, text in self._texts_of(request)
-        ]
+    def _hold(self, predictor: Predictor) -> LoadedModel:
+        return LoadedModel(predictor, self._settings.queue_size, self._settings.repeat_cache)
 
-    def _judge(self, predictor: Predictor, query: Query) -> _Judged:
-        """What the model says, and then people; runs in the model's thread."""
-        said = predictor.predict(query)
-        if not is_finite(said):
+    def _questions(self, model: LoadedModel, request: ClassifyRequest) -> list[_Question]:
+        names = request.labels
+        label_set = model.predictor.label_set if names is None else LabelSet.from_names(names)
+        queries = [
+            self._query(request, text, label_set, field) for field, text in self._texts_of(request)
+        ]
+        return [_Question(query, model.repeats.key_of(query)) for query in queries]
+
+    def _find_repeated(
+        self, model: LoadedModel, questions: list[_Question]
+    ) -> Outcome[_Judged] | None:
+        """The outcome without the model's thread, for a lone text whose scores are in memory."""
+        if len(questions) != 1:
+            return None  # what a batch repeats is found in the thread, which takes turns
+        (question,) = questions
+        scores = model.repeats.find(question.key)
+        if scores is None:
+            return None
+        return Outcome((self._conclude(model, question, scores, is_repeat=True),), 0.0)
+
+    def _judge(self, model: LoadedModel, question: _Question) -> _Judged:
+        """What the model says or said, and then people; runs in the model's thread."""
+        known = model.repeats.find(question.key)  # it may have come while this one waited
+        if known is not None:
+            return self._conclude(model, question, known, is_repeat=True)
+        scores = model.predictor.score(question.query)
+        if not np.isfinite(scores.values).all():
             raise ModelFailed("the model's scores are no numbers; try again, or tell the admin")
+        model.repeats.keep(question.key, scores)
+        return self._conclude(model, question, scores, is_repeat=False)
+
+    def _conclude(
+        self, model: LoadedModel, question: _Question, scores: Scores, is_repeat: bool
+    ) -> _Judged:
+        query = question.query
+        said = model.predictor.conclude(query, scores)
         if self._corrections is None:
-            return _Judged(query, said, said, b"")
+            return _Judged(query, said, said, b"", is_repeat)
         text_key = override_key(query.text, query.content)
-        return _Judged(query, said, self._corrections.apply(query, said, text_key), text_key)
+        prediction = self._corrections.apply(query, said, text_key)
+        return _Judged(query, said, prediction, text_key, is_repeat)
 
     def _answers(
         self, model: LoadedModel, outcome: Outcome[_Judged], request: ClassifyRequest
@@ -210,16 +249,26 @@ class Service:
     ) -> ClassifyAnswer:
         """The answer in its wire form, counted and kept."""
         query, prediction = judged.query, judged.prediction
-        answer = build_answer(model.predictor, prediction, query.label_set, queue_ms, top_k)
+        answer = build_answer(
+            model.predictor, prediction, query.label_set, queue_ms, top_k, judged.is_repeat
+        )
         self._metrics.count_answer(answer)
         if self._corrections is not None:
             self._corrections.keep(answer, query, prediction, judged.text_key)
         return answer
 
     def _tell_answered(self, model: LoadedModel, judged: _Judged, is_default: bool) -> None:
-        took_ms = milliseconds(judged.said)
-        model.times_ms.append(took_ms)
-        asked = Asked(judged.query, is_default, judged.text_key, judged.said.raw_label, took_ms)
+        took_ms = None if judged.is_repeat else milliseconds(judged.said)
+        if took_ms is not None:
+            model.times_ms.append(took_ms)
+        asked = Asked(
+            judged.query,
+            is_default,
+            judged.text_key,
+            judged.said.raw_label,
+            took_ms,
+            judged.is_repeat,
+        )
         for observer in tuple(self.observers):
             observer.answered(model, asked)
 

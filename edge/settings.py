@@ -139,6 +139,13 @@ class Settings:
     )
     bundle: Path = _setting(STARTER, "Directory of the bundle to serve.")
     intents: Path = _setting(DEFAULT_INTENTS, "The default label set.")
+    repeat_cache: int = _setting(
+        1024,
+        "Questions whose scores are kept in memory, a kilobyte each and without the texts, for "
+        "when they come again; 0 keeps none.",
+        0,
+        65536,
+    )
     threads: int = _setting(
         0, "Threads for one model run; 0 means physical cores within the cgroup.", 0, 1024
     )

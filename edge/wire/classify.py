@@ -141,6 +141,8 @@ class ClassifyAnswer(AnswerModel):
     label_set: LabelSetInfo
     tokens: TokenInfo
     timings: Timings
+    cached: bool = False
+    """Whether the model had been asked the very same, and what it said was still in memory."""
 
 
 class BatchAnswer(AnswerModel):

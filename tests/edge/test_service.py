@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from edge.predictor import Predictor
 from edge.query import Query
 from edge.service import Service, build_answer
 from edge.settings import Settings
+from edge.shadow import Asked
+from edge.slot import LoadedModel
 from edge.wire import ClassifyAnswer, ClassifyRequest, Reason
 from tests.models import INTENTS
 
@@ -136,3 +139,88 @@ def test_top_k_cuts_scores_alone(predictor: Predictor) -> None:
     assert answer.timings.queue_ms == 1.235
     is_reached = answer.reason is Reason.ABOVE_THRESHOLD
     assert is_reached == (answer.label is not None)
+
+
+class Ear:
+    """Hears what observers are told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Asked] = []
+
+    def answered(self, model: LoadedModel, asked: Asked) -> None:
+        """A model answered a text."""
+        self.heard.append(asked)
+
+    def failed(self, model: LoadedModel) -> None:
+        """A model failed on a text."""
+
+
+def test_repeated_text_is_answered_from_memory(service: Service) -> None:
+    """The same scores to the last bit, another id, and no time spent."""
+    (first,), (again,) = classify(service, text=TEXT), classify(service, text=TEXT)
+
+    assert (first.cached, again.cached) == (False, True)
+    assert again.scores == first.scores
+    assert (again.tokens, again.label, again.reason) == (first.tokens, first.label, first.reason)
+    assert again.id != first.id
+    assert (again.timings.tokenize_ms, again.timings.infer_ms) == (0, 0)
+
+
+def test_repeats_within_a_batch_are_answered_from_memory(service: Service) -> None:
+    """Also what came while the first of them still waited."""
+    answers = classify(service, texts=[TEXT, "why?", TEXT])
+
+    assert [answer.cached for answer in answers] == [False, False, True]
+    assert answers[2].scores == answers[0].scores
+
+
+def test_whatever_changes_the_question_asks_the_model(service: Service) -> None:
+    """Labels, and how they are scored."""
+    classify(service, text=TEXT)
+
+    for other in ({"labels": ["a", "b"]}, {"multi_label": True}, {"max_tokens": 8}):
+        assert not classify(service, text=TEXT, **other)[0].cached
+        assert classify(service, text=TEXT, **other)[0].cached
+
+
+def test_repeats_can_be_switched_off(predictor: Predictor) -> None:
+    """For measurements, or where every byte counts."""
+    service = Service(predictor, replace(SETTINGS, repeat_cache=0), Metrics())
+    answers = [classify(service, text=TEXT)[0] for _ in range(2)]
+    service.close()
+
+    assert not any(answer.cached for answer in answers)
+
+
+def test_another_model_begins_with_nothing(service: Service, load: Any) -> None:
+    """And the one that is retired forgets what it said."""
+    classify(service, text=TEXT)
+    before = service.slot.model
+
+    async def swap() -> None:
+        old = service.switch(await service.load(Settings().bundle))
+        assert old is not None
+        await old.retire(1.0)
+
+    asyncio.run(swap())
+    assert before is not None
+    assert len(before.repeats) == 0
+    assert not classify(service, text=TEXT)[0].cached
+
+
+def test_repeats_are_no_samples_of_the_models_speed(service: Service) -> None:
+    """A comparison of models must not count an answer that took nothing."""
+    ear = Ear()
+    service.observers.add(ear)
+    for _ in range(2):
+        classify(service, text=TEXT)
+    model = service.slot.model
+
+    assert model is not None
+    assert len(model.times_ms) == 1
+    assert [asked.is_repeat for asked in ear.heard] == [False, True]
+    assert ear.heard[1].ms is None
+    assert ear.heard[0].ms is not None
+    metrics = service._metrics.render()
+    assert b"intentd_repeats_total 1.0" in metrics
+    assert b'intentd_stage_seconds_count{stage="infer"} 1.0' in metrics
