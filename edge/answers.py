@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edge.cpu import default_threads
 from edge.ids import uuid7
 from edge.labels import LabelSet
 from edge.predictor import Prediction, Predictor
@@ -68,8 +67,8 @@ def describe_intents(predictor: Predictor) -> IntentsAnswer:
     )
 
 
-def describe_model(predictor: Predictor, threads: int) -> ModelAnswer:
-    """The bundle; `threads` as the settings have it, 0 for as many as are usable."""
+def describe_model(predictor: Predictor, parallel_runs: int = 1) -> ModelAnswer:
+    """The bundle, and how it is run."""
     manifest = predictor.bundle.manifest
     return ModelAnswer(
         model=_model_info(predictor),
@@ -80,7 +79,8 @@ def describe_model(predictor: Predictor, threads: int) -> ModelAnswer:
         batch_invariant=manifest.quantization.batch_invariant,
         licence=manifest.licence,
         source=f"{manifest.source.model}@{manifest.source.revision}",
-        threads=threads or default_threads(),
+        threads=predictor.threads,
+        parallel_runs=parallel_runs,
         runtime=f"onnxruntime {runtime_version()}",
     )
 

@@ -6,7 +6,7 @@ It knows no HTTP and no database. Export and training measure models through thi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,6 +30,13 @@ FAMILIES: Mapping[Task, type[ZeroShotNli | SequenceClassification | ZeroShotEmbe
     Task.SEQUENCE_CLASSIFICATION: SequenceClassification,
     Task.ZERO_SHOT_EMBEDDING: ZeroShotEmbedding,
 }
+LONE_THREAD = frozenset({Task.ZERO_SHOT_EMBEDDING})
+"""Its runs are so short that a second thread costs more to wake than it brings.
+
+Source: the starter on two cores takes 2.2 ms on one thread and 2.6 on two (benchmarks/NOTES.md).
+"""
+LONE_RUN = frozenset({Task.ZERO_SHOT_NLI})
+"""A run holds a row for each label: two at once would take twice the memory, and gain little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +93,22 @@ class Predictor:
         """
         manifest = bundle.manifest
         tokenizer = TextTokenizer((bundle.path / TOKENIZER).read_bytes())
-        graph = Graph(bundle.path / MODEL, options or RuntimeOptions())
+        options = options or RuntimeOptions()
+        if manifest.task in LONE_THREAD and not options.threads:
+            options = replace(options, threads=1)
+        graph = Graph(bundle.path / MODEL, options)
+        self.threads = graph.threads
+        """Threads for one run."""
         self._family: ModelFamily = FAMILIES[manifest.task](manifest, tokenizer, graph)
         self.bundle = bundle
         self.label_set = _own_labels(manifest, label_set) if self.fixed_labels else label_set
         self._thresholds_of = lru_cache(32)(self._read_thresholds)
         self._family.prepare(self.label_set)
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether several texts at once are answered sooner than one after the other."""
+        return self.bundle.manifest.task not in LONE_RUN
 
     @property
     def fixed_labels(self) -> bool:

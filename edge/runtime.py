@@ -47,7 +47,7 @@ class RuntimeOptions:
 class Graph:
     """One ONNX graph with its session.
 
-    `run` may be called from any thread; callers serialise if they must.
+    `run` may be called from any thread, and from several at once: they share the weights.
     """
 
     def __init__(self, path: Path, options: RuntimeOptions, cpu: Cpu | None = None) -> None:
@@ -66,6 +66,8 @@ class Graph:
             raise BundleIncompatible(
                 f"{path}: onnxruntime {ort.__version__} cannot load the graph: {error}"
             ) from error
+        self.threads: int = self._session.get_session_options().intra_op_num_threads
+        """Threads for one run."""
         self.input_names = frozenset(node.name for node in self._session.get_inputs())
         self.output_name: str = self._session.get_outputs()[0].name
         if not {"input_ids", "attention_mask"} <= self.input_names <= _ROW_INPUTS:

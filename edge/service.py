@@ -17,6 +17,7 @@ import numpy as np
 from edge.answers import build_answer, describe_intents, describe_model
 from edge.bundle import Bundle, read_bundle
 from edge.corrections import Corrections
+from edge.cpu import default_threads
 from edge.errors import ClientGone, EdgeError, InvalidValue, ModelFailed, NotReady
 from edge.labels import LabelSet, read_label_set
 from edge.metrics import Metrics
@@ -183,7 +184,7 @@ class Service:
         """The bundle that answers, or will when it is loaded again."""
         self._label_set = predictor.label_set
         self._intents = describe_intents(predictor)
-        self._model = describe_model(predictor, self._settings.threads)
+        self._model = describe_model(predictor, _runs_at_once(self._settings, predictor))
         self._metrics.set_model(predictor.bundle)
 
     def _depth(self) -> int:
@@ -191,7 +192,9 @@ class Service:
         return 0 if model is None else model.scheduler.depth
 
     def _hold(self, predictor: Predictor) -> LoadedModel:
-        return LoadedModel(predictor, self._settings.queue_size, self._settings.repeat_cache)
+        settings = self._settings
+        runs = _runs_at_once(settings, predictor)
+        return LoadedModel(predictor, settings.queue_size, settings.repeat_cache, runs)
 
     def _questions(self, model: LoadedModel, request: ClassifyRequest) -> list[_Question]:
         names = request.labels
@@ -330,6 +333,13 @@ def open_predictor(settings: Settings, bundle: Bundle | None = None) -> Predicto
     options = RuntimeOptions(settings.threads, settings.spinning, settings.arena)
     label_set = read_label_set(settings.intents)
     return Predictor(bundle or read_bundle(settings.bundle), label_set, options)
+
+
+def _runs_at_once(settings: Settings, predictor: Predictor) -> int:
+    """Texts that are read at once: as set, else as many as there are threads to use."""
+    if settings.parallel_runs:
+        return settings.parallel_runs
+    return (settings.threads or default_threads()) if predictor.runs_in_parallel else 1
 
 
 def _open_warm(settings: Settings, path: Path) -> Predictor:

@@ -147,7 +147,18 @@ class Settings:
         65536,
     )
     threads: int = _setting(
-        0, "Threads for one model run; 0 means physical cores within the cgroup.", 0, 1024
+        0,
+        "Threads for one model run; 0 means physical cores within the cgroup, and one for the "
+        "starter.",
+        0,
+        1024,
+    )
+    parallel_runs: int = _setting(
+        0,
+        "Texts that the model reads at once, with the same scores; 0 means one for each core, and "
+        "one alone for zero-shot NLI, whose runs are large.",
+        0,
+        64,
     )
     spinning: bool = _setting(False, "Let idle model threads burn CPU while they wait.")
     arena: bool = _setting(False, "Keep freed model memory for later runs.")

@@ -25,19 +25,22 @@ LOAD_PATIENCE_S = 60.0  # how long a request without a deadline waits for a mode
 
 
 class LoadedModel:
-    """One predictor with its thread, and who uses it. Use it from one event loop."""
+    """One predictor with its threads, and who uses it. Use it from one event loop."""
 
-    def __init__(self, predictor: Predictor, queue_size: int, repeats: int = 0) -> None:
-        """Starts its thread.
+    def __init__(
+        self, predictor: Predictor, queue_size: int, repeats: int = 0, runs: int = 1
+    ) -> None:
+        """Starts its threads.
 
         Args:
             predictor: The loaded bundle.
             queue_size: Requests that may wait.
             repeats: Questions whose scores are kept for when they come again.
+            runs: Texts that are read at once.
         """
         self.predictor = predictor
         self.digest = predictor.bundle.digest
-        self.scheduler: Scheduler[Any] = Scheduler(queue_size)
+        self.scheduler: Scheduler[Any] = Scheduler(queue_size, runs)
         self.repeats = RepeatCache(repeats)
         """What it said of recent texts."""
         self.times_ms: deque[float] = deque(maxlen=KEPT_TIMES)

@@ -182,7 +182,10 @@ class ModelAnswer(AnswerModel):
     licence: str
     source: str
     threads: int
+    """For one run."""
     runtime: str
+    parallel_runs: int = 1
+    """Texts that are read at once."""
     probation: bool = False
     """Whether this bundle still has to prove itself: it may be taken back."""
     loaded: bool = True
