@@ -42,8 +42,8 @@ def build_answer(
         tokens=TokenInfo(used=prediction.tokens_used, truncated=prediction.truncated),
         timings=Timings(
             queue_ms=round(queue_ms, 3),
-            tokenize_ms=round(prediction.tokenize_ms, 3),
-            infer_ms=round(prediction.infer_ms, 3),
+            tokenize_ms=0.0 if is_repeat else round(prediction.tokenize_ms, 3),
+            infer_ms=0.0 if is_repeat else round(prediction.infer_ms, 3),
         ),
         cached=is_repeat,
     )

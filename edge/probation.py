@@ -47,11 +47,10 @@ class Tally:
     old_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
     new_ms: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT_TIMES))
 
-    def add(self, agrees: bool | None, new_ms: float | None, old_ms: float | None = None) -> None:
+    def add(self, agrees: bool | None, new_ms: float, old_ms: float | None = None) -> None:
         """Count one text; `agrees` is None where the old model's answer is not known."""
         self.requests += 1
-        if new_ms is not None:
-            self.new_ms.append(new_ms)
+        self.new_ms.append(new_ms)
         if old_ms is not None:
             self.old_ms.append(old_ms)
         if agrees is not None:

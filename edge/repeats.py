@@ -51,7 +51,7 @@ class RepeatCache:
         return hashlib.blake2b(question, digest_size=KEY_BYTES, key=self._secret).digest()
 
     def find(self, key: bytes | None) -> Scores | None:
-        """What the model said, to the last bit; it took no time."""
+        """What the model said, to the last bit, and the time that it took then."""
         if key is None:
             return None
         with self._guard:
@@ -68,7 +68,7 @@ class RepeatCache:
         values.flags.writeable = False
         with self._guard:
             self._drop(key)
-            self._kept[key] = replace(scores, values=values, tokenize_ms=0.0, infer_ms=0.0)
+            self._kept[key] = replace(scores, values=values)
             self._bytes += _size(scores)
             while self._bytes > self._room:
                 self._drop(next(iter(self._kept)))

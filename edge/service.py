@@ -261,8 +261,8 @@ class Service:
         return answer
 
     def _tell_answered(self, model: LoadedModel, judged: _Judged, is_default: bool) -> None:
-        took_ms = None if judged.is_repeat else milliseconds(judged.said)
-        if took_ms is not None:
+        took_ms = milliseconds(judged.said)
+        if not judged.is_repeat:
             model.times_ms.append(took_ms)
         asked = Asked(
             judged.query,

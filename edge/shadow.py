@@ -38,7 +38,7 @@ class Asked:
     ms: float | None = None
     """What that took: reading and running."""
     is_repeat: bool = False
-    """Whether the model was not asked again: then nothing is learnt of anybody's speed."""
+    """Whether the model was not asked again; `ms` is then what it took when it was."""
 
 
 class Observer(Protocol):
@@ -82,7 +82,7 @@ class Shadow:
         """Take a live text, if there is room; count one that the candidate itself answered."""
         if model is self._candidate:
             if not asked.is_repeat:  # an answer from memory says nothing new of it
-                self.tally.add(None, asked.ms)
+                self.tally.add(None, asked.ms or 0.0)
                 self.changed.set()
             return
         if len(self._waiting) >= QUEUE_TEXTS:
@@ -156,7 +156,7 @@ class Shadow:
             self.tally.fail()
             return
         agrees = None if asked.raw_label is None else asked.raw_label == prediction.raw_label
-        self.tally.add(agrees, None if asked.is_repeat else milliseconds(prediction), asked.ms)
+        self.tally.add(agrees, milliseconds(prediction), asked.ms)
         if agrees is False:
             self._on_dispute(asked, prediction, self._candidate)
 

@@ -45,7 +45,8 @@ def classify(daemon: Daemon, **message: Any) -> ClassifyAnswer:
 def test_classify_answers_every_field(daemon: Daemon) -> None:
     """A text gets a label, scores, and the facts that tell where they come from."""
     bundle, labels = read_bundle(STARTER), read_label_set(DEFAULT_INTENTS)
-    answer = classify(daemon, text=TEXT)
+    answer = classify(daemon, text=f"{TEXT}, asked by this test alone")
+    assert not answer.cached
     assert answer.raw_label == answer.scores[0].label
     assert answer.label in (None, answer.raw_label)
     assert answer.labels == ([answer.label] if answer.label else [])
