@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from edge.bundle import MODEL, TOKENIZER, Bundle, Manifest, SelfTestCase, Task
+from edge.cpu import read_cpu
 from edge.errors import BundleIncompatible
 from edge.labels import Intent, LabelSet
 from edge.query import ModelFamily, Query, Scores
-from edge.runtime import Graph, RuntimeOptions
+from edge.runtime import Graph, RuntimeOptions, runtime_version
 from edge.sequence_classification import SequenceClassification
 from edge.text import check_text
 from edge.tokens import TextTokenizer
+from edge.vectors import VectorFile
 from edge.wire import Reason
 from edge.zero_shot_embedding import ZeroShotEmbedding
 from edge.zero_shot_nli import ZeroShotNli
@@ -103,7 +106,7 @@ class Predictor:
         self.bundle = bundle
         self.label_set = _own_labels(manifest, label_set) if self.fixed_labels else label_set
         self._thresholds_of = lru_cache(32)(self._read_thresholds)
-        self._family.prepare(self.label_set)
+        self._family.prepare(self.label_set, self._vector_file(options.vectors))
 
     @property
     def runs_in_parallel(self) -> bool:
@@ -177,6 +180,12 @@ class Predictor:
             max_score_delta=float(np.max([delta for _, delta in deltas])),  # NaN stays NaN
             tolerance=self.bundle.manifest.selftest_tolerance,
         )
+
+    def _vector_file(self, directory: Path | None) -> VectorFile | None:
+        if directory is None:
+            return None
+        labels = self.label_set.digest
+        return VectorFile.of(directory, self.bundle.digest, labels, runtime_version(), read_cpu())
 
     def _check(self, case: SelfTestCase) -> tuple[bool, float]:
         label_set = LabelSet.from_names(case.labels) if case.labels else self.label_set

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.errors import WindowTooSmall
 from edge.labels import LabelSet
+from edge.vectors import VectorFile
 
 __all__ = ["MIN_TEXT_TOKENS", "ModelFamily", "Query", "Scores", "join", "read_window"]
 
@@ -56,8 +57,13 @@ class ModelFamily(Protocol):
         """Score one query; the same query gives the same bits, whatever else runs."""
         ...
 
-    def prepare(self, label_set: LabelSet) -> None:
-        """Do once what depends on the labels alone, so that the first query does not pay for it."""
+    def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:
+        """Do once what depends on the labels alone, so that the first query does not pay for it.
+
+        Args:
+            label_set: The default labels.
+            kept: Where a family that embeds them may leave the vectors for the next start.
+        """
         ...
 
 

@@ -42,6 +42,8 @@ class RuntimeOptions:
     """
     arena: bool = False
     """Whether freed memory is kept for later runs; it ratchets with the longest text ever seen."""
+    vectors: Path | None = None
+    """Directory in which a family that embeds labels keeps their vectors between two starts."""
 
 
 class Graph:

@@ -17,6 +17,7 @@ from edge.query import Query, Scores, join, read_window
 from edge.runtime import Graph
 from edge.scoring import sigmoid, softmax
 from edge.tokens import TextTokenizer
+from edge.vectors import VectorFile
 
 __all__ = ["SequenceClassification"]
 
@@ -32,7 +33,7 @@ class SequenceClassification:
         self._graph = graph
         self._positions = {label: i for i, label in enumerate(manifest.labels)}
 
-    def prepare(self, label_set: LabelSet) -> None:
+    def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:
         """Check that the model has these labels; there is nothing to compute.
 
         Raises:

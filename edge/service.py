@@ -40,6 +40,7 @@ from edge.wire import (
 __all__ = ["Service", "build_answer", "open_predictor"]
 
 IsGone = Callable[[], Awaitable[bool]]
+VECTORS = "vectors"  # in the state directory
 GONE_CHECK_S = 0.5  # how often a long wait looks whether its client is still there
 
 
@@ -330,7 +331,9 @@ def open_predictor(settings: Settings, bundle: Bundle | None = None) -> Predicto
     Raises:
         CannotStart: The bundle or the label set cannot be used.
     """
-    options = RuntimeOptions(settings.threads, settings.spinning, settings.arena)
+    options = RuntimeOptions(
+        settings.threads, settings.spinning, settings.arena, settings.state_dir / VECTORS
+    )
     label_set = read_label_set(settings.intents)
     return Predictor(bundle or read_bundle(settings.bundle), label_set, options)
 

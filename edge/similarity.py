@@ -25,7 +25,7 @@ from edge.errors import BundleIncompatible
 from edge.labels import Intent, LabelSet
 from edge.scoring import sigmoid, softmax
 
-__all__ = ["READ_CHARS", "LabelBank", "SimilarityParams", "segments"]
+__all__ = ["READ_CHARS", "LabelBank", "SimilarityParams", "known_texts", "segments"]
 
 Vectors = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
@@ -103,9 +103,7 @@ class LabelBank:
                 each text, because an int8 graph's vector depends on its batch-mates.
             params: The scalars of the scoring.
         """
-        groups = [_known_by(intent) for intent in label_set.intents]
-        if label_set.background:
-            groups.append(label_set.background)
+        groups = _groups_of(label_set)
         raw = [np.stack([embed(text) for text in group]).astype(np.float64) for group in groups]
         total = np.concatenate(raw)
         centre = total.sum(axis=0) / (len(total) + params.centre_prior)
@@ -176,6 +174,17 @@ class LabelBank:
     def _evidence(segment: Scores, texts: Scores, mix: Scores) -> float:
         """The strongest segment's likeness to a group of texts, in [-1, 1]."""
         return float((np.sort(segment @ texts.T, axis=1) @ mix).max())
+
+
+def known_texts(label_set: LabelSet) -> tuple[str, ...]:
+    """Every text that a label set is known by, in the order in which `LabelBank.build` embeds."""
+    return tuple(text for group in _groups_of(label_set) for text in group)
+
+
+def _groups_of(label_set: LabelSet) -> list[tuple[str, ...]]:
+    """Per label, and last for the background where there is one."""
+    groups = [_known_by(intent) for intent in label_set.intents]
+    return [*groups, label_set.background] if label_set.background else groups
 
 
 def segments(text: str, content: str | None = None) -> tuple[str, ...]:

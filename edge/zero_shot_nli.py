@@ -19,6 +19,7 @@ from edge.query import Query, Scores, join, read_window
 from edge.runtime import Graph
 from edge.scoring import softmax
 from edge.tokens import Row, TextTokenizer
+from edge.vectors import VectorFile
 
 __all__ = ["ZeroShotNli"]
 
@@ -39,7 +40,7 @@ class ZeroShotNli:
         self._eos_per_row = _count(tokenizer.pair(empty, empty), tokenizer.eos_id)
         self._hypotheses = lru_cache(CACHED_LABEL_SETS)(self._encode_hypotheses)
 
-    def prepare(self, label_set: LabelSet) -> None:
+    def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:
         """Tokenise the label set's hypotheses once, and keep them."""
         self._hypotheses(label_set, None)
 
