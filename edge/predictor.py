@@ -16,7 +16,7 @@ from edge.bundle import MODEL, TOKENIZER, Bundle, Manifest, SelfTestCase, Task
 from edge.cpu import read_cpu
 from edge.errors import BundleIncompatible
 from edge.labels import Intent, LabelSet
-from edge.query import ModelFamily, Query, Scores
+from edge.query import ModelFamily, Query, Scores, Shape
 from edge.runtime import Graph, RuntimeOptions, runtime_version
 from edge.sequence_classification import SequenceClassification
 from edge.text import check_text
@@ -134,6 +134,14 @@ class Predictor:
         """
         check_text(query.text)
         return self._family.score(query)
+
+    def shape(self, query: Query) -> Shape:
+        """What a run of this query looks like, whatever its text.
+
+        Raises:
+            InvalidValue: The template has no place for the label.
+        """
+        return self._family.shape(query)
 
     def conclude(self, query: Query, scores: Scores) -> Prediction:
         """What follows from the scores of a query under today's thresholds."""

@@ -14,7 +14,7 @@ from edge.errors import WindowTooSmall
 from edge.labels import LabelSet
 from edge.vectors import VectorFile
 
-__all__ = ["MIN_TEXT_TOKENS", "ModelFamily", "Query", "Scores", "join", "read_window"]
+__all__ = ["MIN_TEXT_TOKENS", "ModelFamily", "Query", "Scores", "Shape", "join", "read_window"]
 
 MIN_TEXT_TOKENS = 1  # a window that leaves less than this for the text answers from the label alone
 
@@ -30,6 +30,16 @@ class Query:
     multi_label: bool = False
     hypothesis_template: str | None = None
     max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a query's run looks like, whatever its text."""
+
+    rows: int
+    """How many are run."""
+    overhead: int
+    """Tokens of the longest row that are not text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,10 @@ class ModelFamily(Protocol):
 
     def score(self, query: Query) -> Scores:
         """Score one query; the same query gives the same bits, whatever else runs."""
+        ...
+
+    def shape(self, query: Query) -> Shape:
+        """How many rows a query takes, and what of each is not text."""
         ...
 
     def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:

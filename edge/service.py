@@ -30,6 +30,7 @@ from edge.shadow import Asked, Observer, milliseconds
 from edge.slot import LoadedModel, Slot
 from edge.store.keys import override_key
 from edge.text import check_text
+from edge.window import Window, fit_window
 from edge.wire import (
     ClassifyAnswer,
     ClassifyRequest,
@@ -53,6 +54,7 @@ class _Judged(NamedTuple):
     prediction: Prediction
     """By the model, and then by people."""
     text_key: bytes
+    window: Window
     is_repeat: bool
     """Whether what the model said was still in memory."""
 
@@ -61,6 +63,7 @@ class _Question(NamedTuple):
     """One text of a request, and what its scores are kept under."""
 
     query: Query
+    window: Window
     key: bytes | None
 
 
@@ -167,7 +170,8 @@ class Service:
     async def warm_up(self) -> None:
         """One inference through the whole path; the daemon is ready only after it."""
         async with self.slot.use() as model:
-            question = _Question(Query("warm up", model.predictor.label_set), None)
+            question = self._question(model, Query("warm up", model.predictor.label_set), None)
+            question = question._replace(key=None)  # or a model that runs no more would be warm
             await self._run(model, [partial(self._judge, model, question)], None, _never)
         self._is_open = True
 
@@ -203,7 +207,19 @@ class Service:
         queries = [
             self._query(request, text, label_set, field) for field, text in self._texts_of(request)
         ]
-        return [_Question(query, model.repeats.key_of(query)) for query in queries]
+        budget_ms = self._budget_ms(request)
+        return [self._question(model, query, budget_ms) for query in queries]
+
+    def _question(self, model: LoadedModel, query: Query, budget_ms: int | None) -> _Question:
+        predictor = model.predictor
+        own = predictor.bundle.manifest.max_tokens
+        query, window = fit_window(query, own, budget_ms, model.pace, predictor.shape)
+        return _Question(query, window, model.repeats.key_of(query))
+
+    def _budget_ms(self, request: ClassifyRequest) -> int | None:
+        """The smaller of the daemon's and the request's; None if there is neither."""
+        budgets = (self._settings.latency_budget_ms, request.latency_budget_ms)
+        return min(filter(None, budgets), default=None)
 
     def _find_repeated(
         self, model: LoadedModel, questions: list[_Question]
@@ -223,6 +239,8 @@ class Service:
         if known is not None:
             return self._conclude(model, question, known, is_repeat=True)
         scores = model.predictor.score(question.query)
+        rows = model.predictor.shape(question.query).rows
+        model.pace.add(rows, scores.tokens_used, scores.tokenize_ms + scores.infer_ms)
         if not np.isfinite(scores.values).all():
             raise ModelFailed("the model's scores are no numbers; try again, or tell the admin")
         model.repeats.keep(question.key, scores)
@@ -234,10 +252,10 @@ class Service:
         query = question.query
         said = model.predictor.conclude(query, scores)
         if self._corrections is None:
-            return _Judged(query, said, said, b"", is_repeat)
+            return _Judged(query, said, said, b"", question.window, is_repeat)
         text_key = override_key(query.text, query.content)
         prediction = self._corrections.apply(query, said, text_key)
-        return _Judged(query, said, prediction, text_key, is_repeat)
+        return _Judged(query, said, prediction, text_key, question.window, is_repeat)
 
     def _answers(
         self, model: LoadedModel, outcome: Outcome[_Judged], request: ClassifyRequest
@@ -254,7 +272,13 @@ class Service:
         """The answer in its wire form, counted and kept."""
         query, prediction = judged.query, judged.prediction
         answer = build_answer(
-            model.predictor, prediction, query.label_set, queue_ms, top_k, judged.is_repeat
+            model.predictor,
+            prediction,
+            query.label_set,
+            queue_ms,
+            top_k,
+            judged.is_repeat,
+            judged.window,
         )
         self._metrics.count_answer(answer)
         if self._corrections is not None:

@@ -139,6 +139,13 @@ class Settings:
     )
     bundle: Path = _setting(STARTER, "Directory of the bundle to serve.")
     intents: Path = _setting(DEFAULT_INTENTS, "The default label set.")
+    latency_budget_ms: int = _setting(
+        0,
+        "Milliseconds that reading a text may take: what this machine cannot read in time is left "
+        "out, and the answer says so; 0 reads the whole window.",
+        0,
+        600_000,
+    )
     repeat_cache: int = _setting(
         1024,
         "Questions whose scores are kept in memory, a kilobyte each and without the texts, for "

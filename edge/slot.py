@@ -14,6 +14,7 @@ from typing import Any
 
 from edge.errors import NotReady
 from edge.memory import release_memory
+from edge.pace import Pace
 from edge.predictor import Predictor
 from edge.repeats import RepeatCache
 from edge.scheduler import Scheduler
@@ -43,6 +44,8 @@ class LoadedModel:
         self.scheduler: Scheduler[Any] = Scheduler(queue_size, runs)
         self.repeats = RepeatCache(repeats)
         """What it said of recent texts."""
+        self.pace = Pace(predictor.bundle.manifest.max_tokens)
+        """What its runs cost on this machine."""
         self.times_ms: deque[float] = deque(maxlen=KEPT_TIMES)
         """What recent answers took: reading and running, not waiting."""
         self._numbers = itertools.count()

@@ -17,7 +17,7 @@ from edge.bundle import Manifest
 from edge.cpu import default_threads
 from edge.errors import InvalidValue
 from edge.labels import LabelSet
-from edge.query import Query, Scores, read_window
+from edge.query import Query, Scores, Shape, read_window
 from edge.runtime import Graph
 from edge.similarity import READ_CHARS, LabelBank, SimilarityParams, known_texts, segments
 from edge.tokens import TextTokenizer
@@ -48,6 +48,10 @@ class ZeroShotEmbedding:
         What clients bring as labels is never written anywhere.
         """
         self._prepared[label_set.digest] = self._build_bank(label_set, kept)
+
+    def shape(self, query: Query) -> Shape:
+        """One row counts: each part of a text is short."""
+        return Shape(1, self._tokenizer.n_special_single)
 
     def score(self, query: Query) -> Scores:
         """Likeness of the text's head and tail to what each label is known by.

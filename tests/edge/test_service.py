@@ -176,9 +176,11 @@ def test_repeated_text_is_answered_from_memory(service: Service) -> None:
     assert (again.timings.tokenize_ms, again.timings.infer_ms) == (0, 0)
 
 
-def test_repeats_within_a_batch_are_answered_from_memory(service: Service) -> None:
+def test_repeats_within_a_batch_are_answered_from_memory(predictor: Predictor) -> None:
     """Also what came while the first of them still waited."""
+    service = Service(predictor, replace(SETTINGS, parallel_runs=1), Metrics())
     answers = classify(service, texts=[TEXT, "why?", TEXT])
+    service.close()
 
     assert [answer.cached for answer in answers] == [False, False, True]
     assert answers[2].scores == answers[0].scores
@@ -233,3 +235,44 @@ def test_repeats_are_no_samples_of_the_models_speed(service: Service) -> None:
     metrics = service._metrics.render()
     assert b"intentd_repeats_total 1.0" in metrics
     assert b'intentd_stage_seconds_count{stage="infer"} 1.0' in metrics
+
+
+def test_a_budget_lowers_the_window_and_the_answer_says_so(predictor: Predictor) -> None:
+    """The smaller of both holds; the same window gives the scores that `max_tokens` gives."""
+    text = "why did the harbour freeze over in the winter of the great storm " * 60
+    service = Service(predictor, replace(SETTINGS, latency_budget_ms=1), Metrics())
+    asyncio.run(service.warm_up())
+    ((tight,), (loose,)) = (classify(service, text=text, latency_budget_ms=b) for b in (1, 600_000))
+    service.close()
+    window = tight.tokens.window
+
+    assert loose.tokens == tight.tokens
+    assert tight.tokens.window_reason == "latency_budget"
+    assert tight.tokens.truncated
+    assert window is not None
+    assert tight.tokens.used == window < predictor.bundle.manifest.max_tokens
+    free = Service(predictor, SETTINGS, Metrics())
+    ((same,), (whole,)) = (classify(free, text=text, max_tokens=n) for n in (window, None))
+    free.close()
+    assert same.scores == tight.scores != whole.scores
+    assert (same.tokens.window_reason, whole.tokens.window_reason) == ("max_tokens", "model")
+    assert whole.tokens.window == predictor.bundle.manifest.max_tokens
+
+
+def test_every_run_teaches_what_runs_cost(service: Service) -> None:
+    """So that a budget that comes later finds a machine that is known; repeats teach nothing."""
+    model = service.slot.model
+    assert model is not None
+    assert model.pace.cost_ms(1, 8) is None
+    for _ in range(2):
+        classify(service, text=TEXT)
+    cost_ms = model.pace.cost_ms(1, 8)
+
+    assert cost_ms is not None
+    assert cost_ms == pytest.approx(model.times_ms[0])
+
+
+def test_a_bad_template_is_refused_with_a_budget_too(service: Service) -> None:
+    """As without one."""
+    with pytest.raises(InvalidValue, match="hypothesis_template"):
+        classify(service, text=TEXT, hypothesis_template="no place", latency_budget_ms=5)
