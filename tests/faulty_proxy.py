@@ -16,6 +16,7 @@ __all__ = ["FaultyProxy", "running_proxy"]
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close by RST
 MAX_DELAY_S = 0.05
+ACCEPT_ROUNDS = 5  # of the loop, until a connection that was just accepted has its own task
 FAULTS = {
     "drop": 0.15,
     "reset_after_commit": 0.10,
@@ -44,6 +45,14 @@ class FaultyProxy:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one request on, and its answer back, or not."""
+        try:
+            await self._pass_on(reader, writer)
+        finally:
+            writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fault = self.rng.choices([*FAULTS, "none"], [*FAULTS.values(), 1 - sum(FAULTS.values())])[0]
         with suppress(OSError, asyncio.IncompleteReadError):
             request = await _read_message(reader)
@@ -56,9 +65,6 @@ class FaultyProxy:
         if fault in ("drop", "reset_after_commit"):
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
 
     async def _answer(self, fault: str, request: bytes) -> bytes:
         if fault == "drop":
@@ -92,10 +98,12 @@ async def _read_message(reader: asyncio.StreamReader) -> bytes:
 
 async def _end_tasks() -> None:
     """Cancel what is still open, and wait for it: the loop must not be closed under it."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    for _ in range(ACCEPT_ROUNDS):
+        await asyncio.sleep(0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 @contextmanager
