@@ -94,10 +94,9 @@ class GuardedProtocol(H11Protocol):
         """Learn the peer, and turn it away when there are too many."""
         super().connection_made(cast(asyncio.Transport, _OneWrite(transport, self.loop)))
         self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
-        excess = self._excess()
+        excess = len(self.connections) - self.limits.max_connections
         if excess > 0:
-            self._make_room(excess)
-            excess = self._excess()
+            excess -= self._make_room(excess)
         if excess > self.limits.max_connections:
             transport.abort()
         elif excess > 0:
@@ -152,18 +151,23 @@ class GuardedProtocol(H11Protocol):
         super().resume_writing()
         _cancel(self._stall)
 
-    def _excess(self) -> int:
-        """How many connections there are too many of."""
-        living = sum(not one.transport.is_closing() for one in self.connections)
-        return living - self.limits.max_connections
+    def _owes_since(self, latest_s: float) -> bool:
+        """Whether the rest of a request is waited for, since before this moment."""
+        return self._stage in OWING and self._since_s < latest_s
 
-    def _make_room(self, needed: int) -> None:
-        """Cut off those who owe us a request, the slowest first."""
-        latest_s = self.loop.time() - self.limits.grace_s
-        guarded = (one for one in self.connections if isinstance(one, GuardedProtocol))
-        slow = [one for one in guarded if one._stage in OWING and one._since_s < latest_s]
-        for one in sorted(slow, key=lambda one: one._since_s)[:needed]:
+    def _make_room(self, needed: int) -> int:
+        """Cut off those who owe us a request, the slowest first; how many are on their way out."""
+        latest_s, leaving = self.loop.time() - self.limits.grace_s, 0
+        slow: list[GuardedProtocol] = []
+        for one in self.connections:
+            if one.transport.is_closing():
+                leaving += 1
+            elif isinstance(one, GuardedProtocol) and one._owes_since(latest_s):
+                slow.append(one)
+        chosen = sorted(slow, key=lambda one: one._since_s)[: max(0, needed - leaving)]
+        for one in chosen:
             one.transport.abort()
+        return leaving + len(chosen)
 
     def _headers_overflow(self) -> bool:
         """Whether the headers pass the limit, which h11 checks only while they are incomplete."""

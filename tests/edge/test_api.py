@@ -92,7 +92,8 @@ class Asked:
     def count(self, route: str, status: int) -> bool:
         """Whether the request was counted as this, and as nothing else."""
         lines = self.metrics.render().decode().splitlines()
-        counted = [line for line in lines if line.startswith("intentd_requests_total{")]
+        shown = [line for line in lines if line.startswith("intentd_requests_total{")]
+        counted = [line for line in shown if not line.endswith(" 0.0")]
         return counted == [f'intentd_requests_total{{route="{route}",status="{status}"}} 1.0']
 
 

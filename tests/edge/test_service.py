@@ -85,7 +85,10 @@ def test_client_that_left_is_not_answered(
     monkeypatch.setattr(module, "GONE_CHECK_S", 0.0)
     with pytest.raises(ClientGone):
         asyncio.run(service.classify(ClassifyRequest(texts=[TEXT] * 3), at_once))
-    assert b"intentd_predictions_total{" not in service._metrics.render()
+    lines = service._metrics.render().decode().splitlines()
+    counted = [line for line in lines if line.startswith("intentd_predictions_total{")]
+    assert counted
+    assert all(line.endswith(" 0.0") for line in counted)
 
 
 def test_cancelling_is_passed_on(service: Service) -> None:
