@@ -26,10 +26,10 @@ RSS_FACTOR, RSS_EXTRA_MB = 1.3, 90.0
 BACK_S = 3.0  # in which freed memory goes back to the kernel
 BUDGET, CACHE = "latency_budget_ms", "repeat_cache"
 LEARN_CALLS = 12
-NO_CACHE = {CACHE: 0}
+NO_CACHE: Mapping[str, object] = {CACHE: 0}
 
 
-def _uncached() -> dict[str, object]:
+def _uncached() -> Mapping[str, object]:
     """Identical answers prove nothing where they come from memory."""
     return NO_CACHE if has_setting(CACHE) else {}
 
@@ -156,7 +156,7 @@ class Budget:
         with intentd(graphs, _uncached()) as server:
             whole = [reply.ms for reply in server.ask(self._texts(graphs, "article", 3))]
         budget_ms = max(1, round(statistics.median(whole) / 2))
-        with intentd(graphs, {BUDGET: budget_ms} | _uncached()) as server:
+        with intentd(graphs, {BUDGET: budget_ms, **_uncached()}) as server:
             server.ask(self._texts(graphs, "article", LEARN_CALLS))
             return [self._finding(server, graphs, work, budget_ms) for work in WORKS]
 
