@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.contenders import CONTENDERS
-from benchmarks.figures import Verdict
+from benchmarks.figures import Finding, Verdict
 from benchmarks.machine import describe_machine
 from benchmarks.races import Bench
 from benchmarks.random_models import Scale, default_cache
@@ -102,7 +102,8 @@ def _measure(options: argparse.Namespace) -> Iterator[Record]:
 def _one(row: Row, bench: Bench, command: str) -> Record:
     sys.stderr.write(f"{row.name}: {row.title} …\n")
     began, load = time.perf_counter(), os.getloadavg()[0]
-    findings, missing = (), ""
+    findings: tuple[Finding, ...] = ()
+    missing = ""
     try:
         findings = tuple(row.measure(bench))
     except FileNotFoundError as error:

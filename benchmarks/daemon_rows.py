@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from benchmarks.graphs import Graphs
 from benchmarks.processes import cpu_seconds, family, peak_mb, resident_mb
 from benchmarks.races import Bench, Race, Side, Turn, describe_ms, run
 from benchmarks.random_models import BART
-from benchmarks.servers import Server, has_setting, intentd
+from benchmarks.servers import COMPILED, Server, has_setting, intentd
 from benchmarks.works import TWENTY, WARM_UP, WORKS, Question, questions
 from edge.bundle import TOKENIZER
 from tests.daemons import running_daemon
@@ -26,10 +27,10 @@ RSS_FACTOR, RSS_EXTRA_MB = 1.3, 90.0
 BACK_S = 3.0  # in which freed memory goes back to the kernel
 BUDGET, CACHE = "latency_budget_ms", "repeat_cache"
 LEARN_CALLS = 12
-NO_CACHE = {CACHE: 0}
+NO_CACHE: Mapping[str, object] = {CACHE: 0}
 
 
-def _uncached() -> dict[str, object]:
+def _uncached() -> Mapping[str, object]:
     """Identical answers prove nothing where they come from memory."""
     return NO_CACHE if has_setting(CACHE) else {}
 
@@ -156,7 +157,7 @@ class Budget:
         with intentd(graphs, _uncached()) as server:
             whole = [reply.ms for reply in server.ask(self._texts(graphs, "article", 3))]
         budget_ms = max(1, round(statistics.median(whole) / 2))
-        with intentd(graphs, {BUDGET: budget_ms} | _uncached()) as server:
+        with intentd(graphs, {BUDGET: budget_ms, **_uncached()}) as server:
             server.ask(self._texts(graphs, "article", LEARN_CALLS))
             return [self._finding(server, graphs, work, budget_ms) for work in WORKS]
 
@@ -208,6 +209,13 @@ class Repeat:
         ]  # fmt: skip
 
 
+def _start_s(graphs: Graphs) -> float:
+    """Seconds from exec until the daemon says that it answers."""
+    began = time.perf_counter()
+    with running_daemon("--bundle", str(graphs.bundle), env=COMPILED):
+        return time.perf_counter() - began
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """From exec to ready; memory then, and after a load."""
@@ -219,13 +227,9 @@ class Start:
     ready_s: float
 
     def measure(self, bench: Bench) -> list[Finding]:
-        """Several starts; the load goes to the last daemon."""
+        """Several starts, the first of which does not count; the load goes to the last daemon."""
         graphs = bench.graphs(self.model)
-        seconds = []
-        for _ in range(bench.rounds(self.starts)):
-            began = time.perf_counter()
-            with running_daemon("--bundle", str(graphs.bundle)):
-                seconds.append(time.perf_counter() - began)
+        seconds = [_start_s(graphs) for _ in range(1 + bench.rounds(self.starts))][1:]
         with intentd(graphs) as server:
             processes = family(server.pid)
             fresh = resident_mb(processes)

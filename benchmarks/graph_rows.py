@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks.contenders import Contender, started
 from benchmarks.figures import Figure, Finding, Reach, as_long, compare, faster
@@ -87,5 +87,5 @@ def _compare(
     return [Finding(row.title, describe_ms(ours), against, spread, "×", row.reach)]
 
 
-def _alone(path: Path, is_bart: bool) -> Callable[[Graphs], object]:
+def _alone(path: Path, is_bart: bool) -> Callable[[Graphs], Any]:
     return lambda _: graph_alone(path, is_bart)

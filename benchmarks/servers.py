@@ -27,13 +27,15 @@ from edge.bench import UnixConnection
 from edge.settings import Settings
 from tests.daemons import ROOT, running_daemon, short_directory
 
-__all__ = ["Server", "has_setting", "infinity", "intentd", "mlflow", "plain"]
+__all__ = ["COMPILED", "Server", "has_setting", "infinity", "intentd", "mlflow", "plain"]
 
 BIN = Path(sys.executable).parent
 """MLflow looks for uvicorn on the path."""
 READY_S = 180.0
 STOP_S = 30.0
 POLL_S = 0.1
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""An installed intentd has its modules compiled; a checkout must be let keep what it compiles."""
 HEADERS = {"Content-Type": "application/json"}
 
 Connect = Callable[[], http.client.HTTPConnection]
@@ -142,7 +144,7 @@ def has_setting(name: str) -> bool:
 def intentd(graphs: Graphs, settings: Mapping[str, object] | None = None) -> Iterator[Server]:
     """Our daemon, everything at its default: the prediction log is on."""
     environment = {f"INTENTD_{key.upper()}": str(value) for key, value in (settings or {}).items()}
-    with running_daemon("--bundle", str(graphs.bundle), env=environment) as daemon:
+    with running_daemon("--bundle", str(graphs.bundle), env=COMPILED | environment) as daemon:
         path = daemon.socket
         yield Server(daemon.process.pid, lambda: UnixConnection(path), INTENTD, path)
 

@@ -37,13 +37,14 @@ OWN_PLACES = frozenset(
     {"socket", "admin_socket", "socket_group", "admin_socket_group", "state_dir"}
 )
 """Settings that would lead a second daemon to what belongs to the first."""
-VARIABLES = (
+LEFT_OUT = (
     "INTENTD_",
     "LISTEN_",
     "NOTIFY_SOCKET",
     "RUNTIME_DIRECTORY",
     "STATE_DIRECTORY",
     "WATCHDOG_",
+    "PYTHONDONTWRITEBYTECODE",  # it would have a checkout compiled at each start
 )
 SHORT = "{}: have a look at the minutes of the meeting and say in short what was decided"
 SENTENCE = "The committee met on day {} and went through the list of open points once more. "
@@ -205,7 +206,7 @@ def _daemon(settings: Settings, directory: Path) -> Iterator[tuple[subprocess.Po
 
 def _environment(settings: Settings) -> Mapping[str, str]:
     """Every setting that is not at its default, but for the places that belong to another."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(VARIABLES)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(LEFT_OUT)}
     defaults = Settings()
     chosen = {
         setting.name: getattr(settings, setting.name)
