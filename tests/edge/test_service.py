@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -83,8 +84,13 @@ def test_client_that_left_is_not_answered(
 ) -> None:
     """What it asked for is dropped, and nothing is counted as answered."""
     monkeypatch.setattr(module, "GONE_CHECK_S", 0.0)
+    model, is_over = service.slot.model, threading.Event()
+    assert model is not None
+    for _ in range(service.describe_model().parallel_runs):
+        model.scheduler.submit([is_over.wait])  # every worker is at something else
     with pytest.raises(ClientGone):
         asyncio.run(service.classify(ClassifyRequest(texts=[TEXT] * 3), at_once))
+    is_over.set()
     assert b"intentd_predictions_total{" not in service._metrics.render()
 
 
