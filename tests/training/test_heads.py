@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ ENCODER = Encoder(Path("m"), "some/model", "r", "bert", reads_mean=True, licence
     ],
 )
 def test_the_mean_is_read_where_it_says_more(
-    changes: dict[str, object], head: str, pooling: str, mean: bool
+    changes: dict[str, Any], head: str, pooling: Literal["auto", "first", "mean"], mean: bool
 ) -> None:
     """Of sentence encoders always; of others where the encoder is not trained much."""
     encoder = replace(ENCODER, **changes)
