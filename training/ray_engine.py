@@ -24,6 +24,8 @@ from training.settings import ShadowSettings
 __all__ = ["answer_on_ray"]
 
 Files = Mapping[str, bytes]
+START_S = 600
+"""How long workers may take to start: a node that was just added unpacks and loads two models."""
 
 
 class Worker:
@@ -87,6 +89,7 @@ def _run(contest: Contest, parts: Path, settings: ShadowSettings) -> Iterator[An
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.wait_for_min_actors_s = START_S  # else the first one does the work of all
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     bundles = (_pack(contest.champion), _pack(contest.candidate))
     files = sorted(str(path) for path in parts.glob("*.parquet"))

@@ -60,7 +60,7 @@ def _golden_blocks(found: Mapping[str, Any]) -> Iterator[Block]:
     ]
     yield Figure(
         "gain",
-        draw_intervals(values, "worse  ←  candidate less champion  →  better"),
+        draw_intervals(values, "←  worse    better  →"),
         "By how much the candidate is better",
     )
     yield Table(

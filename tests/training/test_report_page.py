@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,7 +35,7 @@ from training.report_page import (
 )
 
 BINS = [{"confidence": 0.3, "accuracy": 0.2, "n": 5}, {"confidence": 0.9, "accuracy": 1.0, "n": 7}]
-SVGS = {
+SVGS: dict[str, Callable[[], str]] = {
     "confusion": lambda: draw_confusion([[3, 1], [0, 4]], ["A", "B"]),
     "bars": lambda: draw_bars([("A", 0.5), ("B", 0.9)], 0.7, "F1"),
     "reliability": lambda: draw_reliability(BINS),

@@ -29,12 +29,13 @@ def main(directory: Path, words: list[str]) -> None:
         "temp_dir": str(directory),
         "include_dashboard": False,
     }
-    # One reads while one answers; the second node has room for one that answers.
-    cluster = Cluster(initialize_head=True, head_node_args=options | {"num_cpus": 2})
+    # Each node has room for one worker of two CPUs; the first also for what lists the files.
+    cluster = Cluster(initialize_head=True, head_node_args=options | {"num_cpus": 3})
     try:
-        cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
+        cluster.add_node(num_cpus=2, object_store_memory=OBJECT_STORE_BYTES)
         cluster.wait_for_nodes()
         sys.argv = ["intentd-train", *words, "--set", f'shadow.address="{cluster.address}"']
+        sys.argv += ["--set", "shadow.worker_cpus=2"]
         train()
     finally:
         cluster.shutdown()
