@@ -59,6 +59,9 @@ def test_publishing_again_changes_nothing(
     """Not a byte, nor a time of a file."""
     out = tmp_path / "out"
     publish(sqlite_dir, out)
+    index = json.loads((out / INDEX).read_text())
+    index["bundles"][0]["published_utc"] = "2026-11-01T00:00:00Z"  # some time ago
+    (out / INDEX).write_text(json.dumps(index, indent=2) + "\n")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     done = publish(sqlite_dir, out)
 
