@@ -5,7 +5,6 @@ The only file that imports torch, transformers and optimum. It quantises nothing
 
 from __future__ import annotations
 
-import logging
 import random
 import warnings
 from collections.abc import Iterator
@@ -17,10 +16,10 @@ import numpy.typing as npt
 import torch
 from optimum.exporters.onnx import main_export
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from edge.tokens import Row, TextTokenizer
 from export.errors import ConversionFailed, ExportError, OutputFailed, SourceInvalid
+from export.quiet import quiet
 
 __all__ = ["TorchClassifier", "TorchEncoder", "export_classifier", "export_encoder"]
 
@@ -86,7 +85,7 @@ class TorchClassifier:
         Raises:
             SourceInvalid: They are not those of the config, or `transformers` cannot read them.
         """
-        with _quiet():
+        with quiet():
             try:
                 self._tokenizer = AutoTokenizer.from_pretrained(
                     source, local_files_only=True, split_special_tokens=True
@@ -145,7 +144,7 @@ def export_classifier(source: Path, out: Path, opset: int) -> Path:
     """
     for seed in range(ATTEMPTS):
         try:
-            with _quiet(), _seeded(seed):
+            with quiet(), _seeded(seed):
                 main_export(
                     str(source),
                     output=out,
@@ -195,23 +194,6 @@ def _seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(array)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries' advice and bars concern nobody here; what fails is raised."""
-    previous = logging.root.manager.disable
-    bars = transformers_logging.is_progress_bar_enabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        transformers_logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.disable(previous)
-            if bars:
-                transformers_logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,6 @@ from edge.scoring import softmax
 from training.fit.calibrate import (
     MIN_ROWS_FOR_OWN,
     calibrate,
-    expected_error,
     fit_temperature,
     fit_threshold,
 )
@@ -113,12 +112,3 @@ def test_without_rows_nothing_is_fitted() -> None:
         "ece_after": None,
         "fitted_on": "build/calibration.jsonl",
     }
-
-
-def test_the_error_of_scores_that_hold_is_nothing() -> None:
-    """Seven of ten right, each at 0.7; and all right at 0.7 is off by 0.3."""
-    best = np.full(10, 0.7)
-    right = np.arange(10) < 7
-
-    assert expected_error(best, np.ones(10, dtype=bool)) == pytest.approx(0.3)
-    assert expected_error(best[:1], right[:1]) == pytest.approx(0.3)

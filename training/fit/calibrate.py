@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.scoring import softmax
+from training.metrics import ece
 
-__all__ = ["Calibration", "calibrate", "expected_error", "fit_temperature", "fit_threshold"]
+__all__ = ["Calibration", "calibrate", "fit_temperature", "fit_threshold"]
 
 Floats = npt.NDArray[np.float64]
 
 TEMPERATURES = (0.05, 20.0)
 STEPS = 60
 """Of the golden section; each takes off 38 %, so the rest is far below what rows can tell."""
-BINS = 10
 MIN_ROWS_FOR_OWN = 20
 """Rows that are given a label before it gets a threshold of its own; fewer say nothing."""
 HIGHEST = 0.99
@@ -145,19 +145,6 @@ def fit_threshold(best: Floats, right: npt.NDArray[np.bool_], wrong_cost: float)
     return round(min(float(ranked[cut - 1] + above) / 2, HIGHEST), DIGITS)
 
 
-def expected_error(best: Floats, right: npt.NDArray[np.bool_]) -> float:
-    """ECE in [0, 1]: how far the scores are from the share that is right, over ten equal parts.
-
-    Args:
-        best: float64 [rows], at least one.
-        right: bool [rows].
-    """
-    order = np.argsort(best, kind="stable")
-    parts = np.array_split(order, min(BINS, len(order)))
-    gaps = [abs(best[part].mean() - right[part].mean()) * len(part) for part in parts]
-    return float(sum(gaps) / len(best))
-
-
 def _own_thresholds(
     best: Floats,
     right: npt.NDArray[np.bool_],
@@ -175,5 +162,4 @@ def _own_thresholds(
 
 def _error(logits: Floats, targets: npt.NDArray[np.int64]) -> float:
     scores = softmax(logits)
-    found = expected_error(scores.max(axis=1), scores.argmax(axis=1) == targets)
-    return round(found, DIGITS)
+    return round(ece(scores.max(axis=1), scores.argmax(axis=1) == targets), DIGITS)

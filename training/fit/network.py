@@ -5,10 +5,7 @@ With `training.fit.trainer` the only file that imports transformers; it trains n
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +19,13 @@ from transformers import (
     AutoTokenizer,
     set_seed,
 )
-from transformers.utils import logging as transformers_logging
 
+from export.quiet import quiet
 from training.errors import InvalidConfig
 from training.fit.encoder import Encoder
 from training.fit.pooling import add_mean_layer
 
-__all__ = ["Network", "make_network", "quiet"]
+__all__ = ["Network", "make_network"]
 
 Floats = npt.NDArray[np.float64]
 READ_ROWS = 64
@@ -166,20 +163,3 @@ def _head(model: Any, classes: int, encoder: Encoder) -> nn.Linear:
             f"{type(model).__name__}; choose another with --encoder"
         )
     return fitting[-1]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """The libraries' advice and bars concern nobody here; what fails is raised."""
-    previous = logging.root.manager.disable
-    bars = transformers_logging.is_progress_bar_enabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        transformers_logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.disable(previous)
-            if bars:
-                transformers_logging.enable_progress_bar()

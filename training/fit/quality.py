@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["accuracy", "class_table", "describe_quality", "macro_f1"]
+from training.metrics import class_scores, confusion, macro_f1
+
+__all__ = ["accuracy", "class_table", "describe_quality"]
 
 Numbers = npt.NDArray[np.int64]
 DIGITS = 4
@@ -19,24 +21,19 @@ def accuracy(given: Numbers, targets: Numbers) -> float:
     return float((given == targets).mean())
 
 
-def macro_f1(given: Numbers, targets: Numbers, classes: int) -> float:
-    """Mean F1 of the classes that occur in either; a class that is never right counts 0."""
-    scores = [_f1(given, targets, number) for number in range(classes)]
-    present = [score for score in scores if score is not None]
-    return float(np.mean(present)) if present else 0.0
-
-
 def class_table(given: Numbers, targets: Numbers, labels: Sequence[str]) -> list[dict[str, Any]]:
     """Precision, recall, F1 and rows of each class; null where there is nothing to divide by."""
+    table = confusion(targets, given, len(labels))
+    said, asked = table.sum(axis=0), table.sum(axis=1)
     return [
         {
             "label": label,
-            "precision": _share(targets[given == number] == number),
-            "recall": _share(given[targets == number] == number),
-            "f1": _f1(given, targets, number),
-            "n": int((targets == number).sum()),
+            "precision": _round(score.precision) if said[number] else None,
+            "recall": _round(score.recall) if asked[number] else None,
+            "f1": _round(score.f1) if said[number] or asked[number] else None,
+            "n": score.n,
         }
-        for number, label in enumerate(labels)
+        for number, (label, score) in enumerate(zip(labels, class_scores(table), strict=True))
     ]
 
 
@@ -44,17 +41,11 @@ def describe_quality(given: Numbers, targets: Numbers, labels: Sequence[str]) ->
     """As `dev.json` holds it."""
     return {
         "n": len(targets),
-        "accuracy": round(accuracy(given, targets), DIGITS) if len(targets) else None,
-        "macro_f1": round(macro_f1(given, targets, len(labels)), DIGITS) if len(targets) else None,
+        "accuracy": _round(accuracy(given, targets)) if len(targets) else None,
+        "macro_f1": _round(macro_f1(targets, given, len(labels))) if len(targets) else None,
         "per_class": class_table(given, targets, labels),
     }
 
 
-def _share(found: npt.NDArray[np.bool_]) -> float | None:
-    return round(float(found.mean()), DIGITS) if len(found) else None
-
-
-def _f1(given: Numbers, targets: Numbers, number: int) -> float | None:
-    hit = int(((given == number) & (targets == number)).sum())
-    both = int((given == number).sum() + (targets == number).sum())
-    return round(2 * hit / both, DIGITS) if both else None
+def _round(value: float) -> float:
+    return round(value, DIGITS)

@@ -25,11 +25,13 @@ from transformers import (
     TrainingArguments,
 )
 
+from export.quiet import quiet
 from training.errors import OutputFailed
 from training.fit.examples import Examples
-from training.fit.network import Network, quiet
+from training.fit.network import Network
 from training.fit.processes import Place
-from training.fit.quality import accuracy, macro_f1
+from training.fit.quality import accuracy
+from training.metrics import macro_f1
 from training.settings import FitSettings
 
 __all__ = ["Learnt", "train_fully"]
@@ -226,7 +228,7 @@ def _precision(options: FitSettings) -> str:
 def _metrics(found: Any, classes: int) -> dict[str, float]:
     given = np.asarray(found.predictions).argmax(axis=1)
     targets = np.asarray(found.label_ids)
-    return {"accuracy": accuracy(given, targets), METRIC: macro_f1(given, targets, classes)}
+    return {"accuracy": accuracy(given, targets), METRIC: macro_f1(targets, given, classes)}
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
