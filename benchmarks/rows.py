@@ -46,7 +46,7 @@ ROWS: Sequence[Row] = (
         DISTILBERT,
         OURS,
         (
-            Against(Side("transformers"), faster, reach=Reach(4.5, quick=1.0)),
+            Against(Side("transformers", calls_share=0.3), faster, reach=Reach(4.5, quick=1.0)),
             Against(Side("optimum"), faster, reach=Reach(1.1, quick=0.3)),
             Against(Side("plain"), faster, reach=Reach(1.0, quick=0.3)),
             Against(Side("mlflow"), faster),
