@@ -19,7 +19,7 @@ from torch.nn import functional
 from training.fit.examples import Examples
 from training.fit.network import Network
 
-__all__ = ["contrast", "fit_head"]
+__all__ = ["GENTLE_STRENGTH", "contrast", "fit_head"]
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -27,6 +27,8 @@ Features = npt.NDArray[np.float32]
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Of the regression (C), on features of length 1 about their middle; dev chooses."""
 USUAL_STRENGTH = 10.0
+GENTLE_STRENGTH = 1.0
+"""Of a head that training starts from: one with large weights makes every step below it large."""
 MAX_ITERATIONS = 300
 CLASSES_A_BATCH = 16
 ROWS_A_BATCH = 64
@@ -37,7 +39,11 @@ WARMUP = 0.1
 
 
 def fit_head(
-    network: Network, train: Examples, weights: Floats, dev: Examples | None
+    network: Network,
+    train: Examples,
+    weights: Floats,
+    dev: Examples | None,
+    strength: float = USUAL_STRENGTH,
 ) -> dict[str, float]:
     """Fit the last layer by logistic regression on the features, and put it in place.
 
@@ -45,7 +51,8 @@ def fit_head(
         network: Its other layers stay as they are.
         train: In scope; every class occurs.
         weights: float64 [rows].
-        dev: Chooses the strength of the regression; None takes the usual one.
+        dev: Chooses the strength of the regression; None takes the one that is given.
+        strength: C, on features of length 1 about their middle.
 
     Returns:
         What was chosen, for the manifest.
@@ -54,7 +61,6 @@ def fit_head(
     middle = features.mean(axis=0)
     scale = float(np.linalg.norm(features - middle, axis=1).mean()) or 1.0
     scaled = (features - middle) / scale
-    strength = USUAL_STRENGTH
     if dev is not None and len(dev):
         held = (network.read(dev.texts)[0] - middle) / scale
         strength = _choose(scaled, train.targets, weights, held, dev.targets)

@@ -18,7 +18,7 @@ from training.errors import DataRefused
 from training.fit.calibrate import Calibration, calibrate
 from training.fit.encoder import Encoder
 from training.fit.examples import Examples, smallest_class, weigh_examples
-from training.fit.heads import contrast, fit_head
+from training.fit.heads import GENTLE_STRENGTH, contrast, fit_head
 from training.fit.network import Network, make_network
 from training.fit.processes import Place
 from training.fit.quality import describe_quality
@@ -168,7 +168,7 @@ def _full(
         )
     if run.options.warm_start:
         with run.reporter.step("starting from the frozen head"):
-            fit_head(network, train, weights, None)
+            fit_head(network, train, weights, None, GENTLE_STRENGTH)
     with run.reporter.bar("training") as advance:
         learnt = train_fully(
             network, train, weights, dev, run.options, run.place, run.checkpoints, advance

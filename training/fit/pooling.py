@@ -22,8 +22,9 @@ LOUDNESS = 100.0
 normalised, so 1 % of it is left."""
 QUIET = 0.02
 """Spread of the queries: with keys of 0 all tokens weigh alike, and the keys have a slope."""
-NEAR_LINEAR = 0.2
-"""A tanh is a straight line here, to 1 %."""
+NEAR_LINEAR = 0.5
+"""A tanh is nearly a straight line here. A smaller gain would be straighter, but Adam's steps are
+of one size whatever they move, and would be too large for it: at 0.2 a fit was destroyed."""
 ABOVE_ZERO = 6.0
 """A ReLU passes what it is given, where everything is moved up so far."""
 
