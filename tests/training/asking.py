@@ -78,6 +78,7 @@ def _rows(name: str, origin: Origin, things: Sequence[str], times: int, seed: in
             " ".join([*draw.sample(words.split(), 3), thing]),
             label,
             origin=origin,
+            label_set="",
         )
         for label, words in WORDS.items()
         for thing in things
