@@ -22,6 +22,7 @@ from training.rows import Row
 __all__ = ["compare_profiles", "js_distance", "profile"]
 
 MAX_WORDS = 2000
+EXACT_WORDS = 16
 MAX_EMBEDDED = 400
 """Rows of which the meaning is read; drawn by a hash of their ids."""
 
@@ -49,7 +50,7 @@ def profile(
         "labels": _sorted(Counter(row.label or NO_LABEL for row in real)),
         "words_median": float(np.median(lengths)),
         "words_p95": float(np.quantile(lengths, 0.95)),
-        "lengths": _sorted(Counter(str(n.bit_length()) for n in lengths)),
+        "lengths": _sorted(Counter(map(_length_bin, lengths))),
         "vocabulary": dict(words.most_common(MAX_WORDS)),
         "centre": [round(float(x), 5) for x in centre],
     }
@@ -86,6 +87,11 @@ def js_distance(first: Mapping[str, int], second: Mapping[str, int]) -> float:
     middle = (p + q) / 2
     divergence = (_divergence(p, middle) + _divergence(q, middle)) / 2
     return float(np.sqrt(min(max(divergence, 0.0), 1.0)))
+
+
+def _length_bin(words: int) -> str:
+    """Short texts by the word, long ones by the octave."""
+    return str(words if words < EXACT_WORDS else 1 << (words.bit_length() - 1))
 
 
 def _distribution(counts: Mapping[str, int], names: Iterable[str]) -> Any:

@@ -44,11 +44,13 @@ class Worker:
         self._pair = replace(contest, champion=places[0], candidate=places[1]).open()
         self._node = ray.get_runtime_context().get_node_id()
 
-    def __call__(self, texts: Any) -> Any:
-        """Answer one block; `node` says where that was."""
+    def __call__(self, names: Any) -> Any:
+        """Read one part, whose path comes in, and answer it; `node` says where that was."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        found = answer_table(self._pair, texts)
+        (part,) = names["part"].to_pylist()
+        found = answer_table(self._pair, pq.read_table(part))
         return found.append_column("node", pa.array([self._node] * len(found), pa.string()))
 
 
@@ -93,12 +95,17 @@ def _run(contest: Contest, parts: Path, settings: ShadowSettings) -> Iterator[An
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     bundles = (_pack(contest.champion), _pack(contest.candidate))
     files = sorted(str(path) for path in parts.glob("*.parquet"))
-    answered = ray.data.read_parquet(files, override_num_blocks=len(files)).map_batches(
+    # Paths are given out, one a task: read as a data set, small files become one block, and one
+    # worker does the work of all.
+    given = ray.data.from_items([{"part": name} for name in files], override_num_blocks=len(files))
+    answered = given.map_batches(
         Worker,
         fn_constructor_args=(contest, bundles),
         batch_format="pyarrow",
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=min(settings.workers, len(files))),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(
+            size=min(settings.workers, len(files)), max_tasks_in_flight_per_actor=1
+        ),
         num_cpus=settings.worker_cpus,
     )
     yield from answered.iter_batches(batch_format="pyarrow", batch_size=None)
