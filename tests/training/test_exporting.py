@@ -12,10 +12,10 @@ from edge.bundle import Bundle, read_bundle
 from edge.labels import LabelSet
 from edge.predictor import Predictor
 from edge.query import Query
+from export.quiet import quiet
 from tests.models import TinyModel
 from tests.training.samples import LABELS, QUIET, collected, real_rows, row, run_train, settings_for
 from training.build import build
-from training.fit.network import quiet
 from training.fit.stage import fit
 from training.rows import read_rows
 from training.stage import read_manifest
