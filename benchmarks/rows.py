@@ -92,7 +92,7 @@ ROWS: Sequence[Row] = (
         BART,
         OURS_FOUR,
         Side("intentd", labels=TWENTY),
-        cost=Reach(0.9, at_least=False, quick=1.3),
+        cost=Reach(0.9, at_least=False, quick=2.0),
         memory=Reach(1.25, at_least=False, quick=2.0),
         calls=6,
     ),
