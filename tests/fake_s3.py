@@ -69,9 +69,11 @@ def running_s3() -> Iterator[FakeS3]:
         fake.port = http.server_address[1]
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield fake
-        http.shutdown()
-        thread.join()
+        try:
+            yield fake
+        finally:
+            http.shutdown()
+            thread.join()
 
 
 def _get(fake: FakeS3, request: BaseHTTPRequestHandler) -> None:
