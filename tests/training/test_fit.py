@@ -36,7 +36,7 @@ from training.stage import read_manifest
 OUTSIDE = ("hi there", "good morning", "ok then", "never mind", "what a day", "see you")
 DEADLINE_S = 100.0
 MAIN = [sys.executable, "-m", "training.cli"]
-LONG = ("--set", "fit.epochs=40", "--set", "fit.patience=99")
+LONG = ("--set", "fit.epochs=20", "--set", "fit.patience=99")
 FULL = ("--head", "full", "--set", "fit.learning_rate=0.001")
 
 
@@ -184,7 +184,7 @@ def test_a_killed_fit_goes_on(built: Path, source: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert read_manifest(built / "fit")["counts"]["resumed_at"] > 0
     assert not (built / ".fit.partial").exists()
-    assert len(lines_of(built / "fit" / "history.jsonl")) == 40
+    assert len(lines_of(built / "fit" / "history.jsonl")) == 20
 
 
 def checkpoints(work_dir: Path) -> list[Path]:

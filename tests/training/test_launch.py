@@ -27,12 +27,7 @@ PLAIN = ("--dynamo_backend", "no", "--main_process_port", "0")
 def run_fit(work_dir: Path, source: Path, launcher: list[str]) -> dict[str, Any]:
     """The command, cold: what it wrote about itself."""
     words = ("fit", "--work-dir", str(work_dir), "--encoder", str(source), "--head", "full")
-    options = (
-        "fit.epochs=25",
-        "fit.patience=99",
-        "fit.learning_rate=0.002",
-        "fit.warm_start=false",
-    )
+    options = ("fit.epochs=8", "fit.patience=99", "fit.learning_rate=0.001")
     settings = [word for option in options for word in ("--set", option)]
     done = subprocess.run(
         [*launcher, "-m", "training.cli", *words, *settings, "--json"],
@@ -63,7 +58,7 @@ def test_two_processes_train_as_well_as_one(
     assert (one["processes"], two["processes"]) == (1, 2)
     assert steps_of(tmp_path / "one") == steps_of(tmp_path / "two")
     assert abs(two["dev"]["accuracy"] - one["dev"]["accuracy"]) <= 2 / rows
-    assert two["dev"]["accuracy"] > 0.8
+    assert two["dev"]["accuracy"] > 0.6
     assert found["one"]["outputs"].keys() == found["two"]["outputs"].keys()
     assert not (tmp_path / "two" / ".fit.partial").exists()
 
