@@ -117,6 +117,7 @@ class AuditLog:
         line = row.model_dump_json().encode() + b"\n"
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a row that is half written is no torn end
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 line = b"\n" + line  # the last process died while it wrote

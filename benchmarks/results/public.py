@@ -19,7 +19,7 @@ __all__ = ["banking77", "banking77_ten", "clinc150"]
 FULL = {
     "fit.head": "full",
     "fit.window": 128,
-    "fit.epochs": 4,
+    "fit.epochs": 3,
     "fit.learning_rate": 1e-4,
     "fit.min_gain": 0.0,
 }
