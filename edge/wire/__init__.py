@@ -25,7 +25,6 @@ from edge.wire.classify import (
     Score,
     Timings,
     TokenInfo,
-    WindowReason,
 )
 from edge.wire.corrections import (
     CorrectionAnswer,
@@ -158,6 +157,5 @@ __all__ = [
     "TokenInfo",
     "UseReceipt",
     "VerifyAnswer",
-    "WindowReason",
     "decode",
 ]
