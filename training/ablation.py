@@ -30,6 +30,8 @@ from training.stage import MANIFEST, require
 __all__ = ["ablate", "ablation_inputs"]
 
 PARTS = ("with", "without")
+STRENGTH = 10.0
+"""Of the regression (C), as where suspects are looked for."""
 
 
 def ablation_inputs(settings: Settings) -> dict[str, Path]:
@@ -88,17 +90,18 @@ def ablate(
 def _train(
     rows: Sequence[Row], test: Sequence[Row], places: dict[str, int], vectors: dict[str, Any]
 ) -> Numbers:
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+    from training.regression import regress
 
-    model = LogisticRegression(C=10.0, max_iter=300, class_weight="balanced")
-    with threadpool_limits(1):
-        model.fit(
-            np.stack([vectors[row.text] for row in rows]),
-            [places[row.label or ""] for row in rows],
-            sample_weight=[row.weight for row in rows],
-        )
-        said = model.predict(np.stack([vectors[row.text] for row in test]))
+    targets = np.array([places[row.label or ""] for row in rows], dtype=np.int64)
+    weights = np.array([row.weight for row in rows], dtype=np.float64)
+    sums = np.bincount(targets, minlength=len(places))
+    model = regress(
+        np.stack([vectors[row.text] for row in rows]),
+        targets,
+        weights * len(rows) / np.count_nonzero(sums) / sums[targets],
+        strength=STRENGTH,
+    )
+    said = model.predict(np.stack([vectors[row.text] for row in test]))
     return np.asarray(said, dtype=np.int64)
 
 

@@ -107,7 +107,7 @@ def build_stage(settings: Settings) -> Stage:
                 "fold.py",
                 "gather.py",
             ),
-            *("leaks.py", "rows.py", "split.py", "suspects.py", "weigh.py"),
+            *("leaks.py", "regression.py", "rows.py", "split.py", "suspects.py", "weigh.py"),
         ),
         versions=("cleanlab", "datasketch", "scikit-learn"),
     )

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from cleanlab.filter import find_label_issues
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
-from threadpoolctl import threadpool_limits
 
 from training.embed import Vectors
+from training.regression import regress
 from training.rows import Row
 
 __all__ = ["find_suspects", "out_of_fold"]
@@ -25,7 +24,6 @@ Probabilities = npt.NDArray[np.float64]
 
 STRENGTH = 10.0
 """Of the regression (C): chosen by the noise measurement in docs/training.md."""
-MAX_ITERATIONS = 200
 
 
 def find_suspects(
@@ -73,9 +71,7 @@ def out_of_fold(
     guessed = np.zeros((len(given), int(given.max()) + 1))
     parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for train, held in track(list(parts.split(vectors, given, groups))):
-        model = LogisticRegression(C=STRENGTH, max_iter=MAX_ITERATIONS, tol=1e-3)
-        with threadpool_limits(1):  # on a busy machine BLAS threads wait for each other
-            model.fit(vectors[train], given[train])
+        model = regress(vectors[train], given[train], strength=STRENGTH)
         guessed[np.ix_(held, model.classes_)] = model.predict_proba(vectors[held])
     return guessed
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 from torch.nn import functional
 
 from training.fit.examples import Examples
 from training.fit.network import Network
+from training.regression import regress
 
 __all__ = ["GENTLE_STRENGTH", "contrast", "fit_head"]
 
@@ -29,7 +29,6 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 USUAL_STRENGTH = 10.0
 GENTLE_STRENGTH = 1.0
 """Of a head that training starts from: one with large weights makes every step below it large."""
-MAX_ITERATIONS = 300
 CLASSES_A_BATCH = 16
 ROWS_A_BATCH = 64
 CLOSENESS = 0.1
@@ -64,7 +63,7 @@ def fit_head(
     if dev is not None and len(dev):
         held = (network.read(dev.texts)[0] - middle) / scale
         strength = _choose(scaled, train.targets, weights, held, dev.targets)
-    model = _regress(scaled, train.targets, weights, strength)
+    model = regress(scaled, train.targets, weights, strength=strength)
     _put(network, model, middle, scale)
     return {"strength": strength}
 
@@ -149,19 +148,11 @@ def _choose(
     """The strength under which the held rows are likeliest; of equal ones, the weakest."""
 
     def unlikeliness(strength: float) -> float:
-        model = _regress(features, targets, weights, strength)
+        model = regress(features, targets, weights, strength=strength)
         share = model.predict_proba(held)[np.arange(len(held)), held_targets]
         return -float(np.log(np.maximum(share, 1e-12)).mean())
 
     return min(STRENGTHS, key=unlikeliness)
-
-
-def _regress(
-    features: Features, targets: npt.NDArray[np.int64], weights: Floats, strength: float
-) -> LogisticRegression:
-    model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS, tol=1e-3)
-    with threadpool_limits(1):  # on a busy machine BLAS threads wait for each other
-        return model.fit(features, targets, weights)
 
 
 def _put(network: Network, model: LogisticRegression, middle: Features, scale: float) -> None:

@@ -50,7 +50,7 @@ def fit_stage(settings: Settings) -> Stage:
         folder=work_dir / "fit",
         inputs=inputs,
         config=settings.section("fit") | {"labels": list(read_labels(work_dir))},
-        code=("fit", "rows.py"),
+        code=("fit", "metrics.py", "regression.py", "rows.py"),
         versions=("accelerate", "scikit-learn", "torch", "transformers"),
         resumable=True,
     )
