@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from edge.cpu import default_threads
 from edge.ids import uuid7
 from edge.labels import LabelSet
 from edge.predictor import Prediction, Predictor
 from edge.runtime import runtime_version
+from edge.window import Window
 from edge.wire import (
     ClassifyAnswer,
     IntentInfo,
@@ -17,6 +17,7 @@ from edge.wire import (
     Score,
     Timings,
     TokenInfo,
+    WindowReason,
 )
 
 __all__ = ["build_answer", "describe_intents", "describe_model"]
@@ -28,8 +29,21 @@ def build_answer(
     label_set: LabelSet,
     queue_ms: float,
     top_k: int | None = None,
+    is_repeat: bool = False,
+    window: Window | None = None,
 ) -> ClassifyAnswer:
-    """The wire form of a prediction."""
+    """The wire form of a prediction.
+
+    Args:
+        predictor: Who made it.
+        prediction: What was predicted.
+        label_set: The labels asked for.
+        queue_ms: How long it waited.
+        top_k: How many scores to show; None shows all.
+        is_repeat: Whether the model was not asked again.
+        window: What could have been read; None means the bundle's window.
+    """
+    limit = window or Window(predictor.bundle.manifest.max_tokens, WindowReason.MODEL)
     return ClassifyAnswer(
         id=str(uuid7()),
         label=prediction.label,
@@ -39,12 +53,18 @@ def build_answer(
         scores=[Score(label=name, score=score) for name, score in prediction.scores[:top_k]],
         model=_model_info(predictor),
         label_set=_label_set_info(label_set),
-        tokens=TokenInfo(used=prediction.tokens_used, truncated=prediction.truncated),
+        tokens=TokenInfo(
+            used=prediction.tokens_used,
+            truncated=prediction.truncated,
+            window=limit.tokens,
+            window_reason=limit.reason,
+        ),
         timings=Timings(
             queue_ms=round(queue_ms, 3),
-            tokenize_ms=round(prediction.tokenize_ms, 3),
-            infer_ms=round(prediction.infer_ms, 3),
+            tokenize_ms=0.0 if is_repeat else round(prediction.tokenize_ms, 3),
+            infer_ms=0.0 if is_repeat else round(prediction.infer_ms, 3),
         ),
+        cached=is_repeat,
     )
 
 
@@ -66,8 +86,8 @@ def describe_intents(predictor: Predictor) -> IntentsAnswer:
     )
 
 
-def describe_model(predictor: Predictor, threads: int) -> ModelAnswer:
-    """The bundle; `threads` as the settings have it, 0 for as many as are usable."""
+def describe_model(predictor: Predictor, parallel_runs: int = 1) -> ModelAnswer:
+    """The bundle, and how it is run."""
     manifest = predictor.bundle.manifest
     return ModelAnswer(
         model=_model_info(predictor),
@@ -78,7 +98,8 @@ def describe_model(predictor: Predictor, threads: int) -> ModelAnswer:
         batch_invariant=manifest.quantization.batch_invariant,
         licence=manifest.licence,
         source=f"{manifest.source.model}@{manifest.source.revision}",
-        threads=threads or default_threads(),
+        threads=predictor.threads,
+        parallel_runs=parallel_runs,
         runtime=f"onnxruntime {runtime_version()}",
     )
 

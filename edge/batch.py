@@ -23,13 +23,19 @@ MAX_BATCH_TOKENS = 4096  # rows × longest row: memory is bounded by the plan, n
 
 def run_rows(graph: Graph, rows: Sequence[Row], pad_id: int) -> np.ndarray:
     """Run every row once: float32 [rows, …], in the order of `rows`."""
+    if len(rows) == 1:  # the most common case, and nothing to put in order
+        return _run(graph, rows, pad_id)
     outputs: list[np.ndarray | None] = [None] * len(rows)
     for chunk in plan([len(row.ids) for row in rows]):
-        ids, mask, types = pad_rows([rows[i] for i in chunk], pad_id)
-        result = graph.run({"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
+        result = _run(graph, [rows[i] for i in chunk], pad_id)
         for position, row_output in zip(chunk, result, strict=True):
             outputs[position] = row_output
     return np.stack([output for output in outputs if output is not None])
+
+
+def _run(graph: Graph, rows: Sequence[Row], pad_id: int) -> np.ndarray:
+    ids, mask, types = pad_rows(rows, pad_id)
+    return graph.run({"input_ids": ids, "attention_mask": mask, "token_type_ids": types})
 
 
 def plan(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -71,6 +71,8 @@ class ClassifyOptions(TypedDict, total=False):
     """How many scores to return; none means all."""
     max_tokens: int | None
     """Lowers the model's window for this request."""
+    latency_budget_ms: int | None
+    """Milliseconds that reading the text may take; lowers the window to fit."""
     deadline_ms: int | None
     """Milliseconds after which an answer is of no use."""
 

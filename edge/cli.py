@@ -6,6 +6,7 @@ Nothing heavy is imported before the command that needs it, so that `intentd --h
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shlex
 import sys
@@ -90,8 +91,10 @@ def _root(
 def serve(settings: Settings) -> None:
     """Answer on a Unix socket until SIGTERM or Ctrl-C."""
     started = time.monotonic()
+    gc.disable()  # what is imported stays: looking through it again and again is a tenth of a start
     from edge.daemon import configure_logging
     from edge.daemon import serve as serve_forever
+    from edge.memory import release_memory
 
     def say_ready(address: str, model: ModelInfo) -> None:
         seconds = time.monotonic() - started
@@ -100,6 +103,9 @@ def serve(settings: Settings) -> None:
         data = f'-d \'{{"text": "{EXAMPLE_TEXT}"}}\''
         path = shlex.quote(address)
         write_line(f"try: curl --unix-socket {path} http://intentd/v1/classify {data}")
+        release_memory()  # what loading took for a while
+        gc.freeze()  # nor is it looked through while answering
+        gc.enable()
 
     configure_logging(settings.log_level)
     serve_forever(settings, say_ready)

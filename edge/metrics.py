@@ -46,6 +46,9 @@ class Metrics:
         self._truncated = Counter(
             "intentd_truncated", "Texts longer than the window.", registry=registry
         )
+        self._repeats = Counter(
+            "intentd_repeats", "Texts answered from memory: asked before.", registry=registry
+        )
         self._tokens = Histogram(
             "intentd_tokens", "Tokens of a text's longest row.", buckets=TOKENS, registry=registry
         )
@@ -159,6 +162,9 @@ class Metrics:
         self._predictions.labels(answer.reason.value).inc()
         self._tokens.observe(answer.tokens.used)
         self._truncated.inc(answer.tokens.truncated)
+        if answer.cached:
+            self._repeats.inc()
+            return  # no stage was gone through
         for stage, milliseconds in (
             ("queue", answer.timings.queue_ms),
             ("tokenize", answer.timings.tokenize_ms),

@@ -6,19 +6,22 @@ It knows no HTTP and no database. Export and training measure models through thi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from edge.bundle import MODEL, TOKENIZER, Bundle, Manifest, SelfTestCase, Task
+from edge.cpu import read_cpu
 from edge.errors import BundleIncompatible
 from edge.labels import Intent, LabelSet
-from edge.query import ModelFamily, Query
-from edge.runtime import Graph, RuntimeOptions
+from edge.query import ModelFamily, Query, Scores, Shape
+from edge.runtime import Graph, RuntimeOptions, runtime_version
 from edge.sequence_classification import SequenceClassification
 from edge.text import check_text
 from edge.tokens import TextTokenizer
+from edge.vectors import VectorFile
 from edge.wire import Reason
 from edge.zero_shot_embedding import ZeroShotEmbedding
 from edge.zero_shot_nli import ZeroShotNli
@@ -30,6 +33,13 @@ FAMILIES: Mapping[Task, type[ZeroShotNli | SequenceClassification | ZeroShotEmbe
     Task.SEQUENCE_CLASSIFICATION: SequenceClassification,
     Task.ZERO_SHOT_EMBEDDING: ZeroShotEmbedding,
 }
+LONE_THREAD = frozenset({Task.ZERO_SHOT_EMBEDDING})
+"""Its runs are so short that a second thread costs more to wake than it brings.
+
+Source: the starter on two cores takes 2.2 ms on one thread and 2.6 on two (benchmarks/NOTES.md).
+"""
+LONE_RUN = frozenset({Task.ZERO_SHOT_NLI})
+"""A run holds a row for each label: two at once would take twice the memory, and gain little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +96,22 @@ class Predictor:
         """
         manifest = bundle.manifest
         tokenizer = TextTokenizer((bundle.path / TOKENIZER).read_bytes())
-        graph = Graph(bundle.path / MODEL, options or RuntimeOptions())
+        options = options or RuntimeOptions()
+        if manifest.task in LONE_THREAD and not options.threads:
+            options = replace(options, threads=1)
+        graph = Graph(bundle.path / MODEL, options)
+        self.threads = graph.threads
+        """Threads for one run."""
         self._family: ModelFamily = FAMILIES[manifest.task](manifest, tokenizer, graph)
         self.bundle = bundle
         self.label_set = _own_labels(manifest, label_set) if self.fixed_labels else label_set
         self._thresholds_of = lru_cache(32)(self._read_thresholds)
-        self._family.prepare(self.label_set)
+        self._family.prepare(self.label_set, self._vector_file(options.vectors))
+
+    @property
+    def runs_in_parallel(self) -> bool:
+        """Whether several texts at once are answered sooner than one after the other."""
+        return self.bundle.manifest.task not in LONE_RUN
 
     @property
     def fixed_labels(self) -> bool:
@@ -104,8 +124,27 @@ class Predictor:
         Raises:
             InvalidRequest: The text, labels, template or window cannot be used with this bundle.
         """
+        return self.conclude(query, self.score(query))
+
+    def score(self, query: Query) -> Scores:
+        """The scores alone, which no threshold has touched.
+
+        Raises:
+            InvalidRequest: As `predict`.
+        """
         check_text(query.text)
-        scores = self._family.score(query)
+        return self._family.score(query)
+
+    def shape(self, query: Query) -> Shape:
+        """What a run of this query looks like, whatever its text.
+
+        Raises:
+            InvalidValue: The template has no place for the label.
+        """
+        return self._family.shape(query)
+
+    def conclude(self, query: Query, scores: Scores) -> Prediction:
+        """What follows from the scores of a query under today's thresholds."""
         names = query.label_set.names
         order = np.argsort(-scores.values, kind="stable")
         ranked = tuple((names[i], float(scores.values[i])) for i in order)
@@ -149,6 +188,12 @@ class Predictor:
             max_score_delta=float(np.max([delta for _, delta in deltas])),  # NaN stays NaN
             tolerance=self.bundle.manifest.selftest_tolerance,
         )
+
+    def _vector_file(self, directory: Path | None) -> VectorFile | None:
+        if directory is None:
+            return None
+        labels = self.label_set.digest
+        return VectorFile.of(directory, self.bundle.digest, labels, runtime_version(), read_cpu())
 
     def _check(self, case: SelfTestCase) -> tuple[bool, float]:
         label_set = LabelSet.from_names(case.labels) if case.labels else self.label_set

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 import uvicorn
@@ -92,7 +92,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Learn the peer, and turn it away when there are too many."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _OneWrite(transport, self.loop)))
         self.app_state = {**self.app_state, "peer": peer_of(transport.get_extra_info("socket"))}
         excess = len(self.connections) - self.limits.max_connections
         if excess > 0:
@@ -224,6 +224,48 @@ class GuardedProtocol(H11Protocol):
             self.transport.write(b"\r\n".join([*lines, b"", body]))
         self.transport.close()
         self._watch()
+
+
+class _OneWrite:
+    """A transport that sends the head and the body of an answer as one piece.
+
+    Each piece costs a system call, and wakes a reader who cannot use it alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send it with what else is written before the event loop's next turn."""
+        if not data:
+            return
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        """Send what was written, and close."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._held.clear()
+        self._transport.abort()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the reader has not taken."""
+        return sum(map(len, self._held)) + self._transport.get_write_buffer_size()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self._transport.write(b"".join(held))
 
 
 def server_config(app: App, limits: ConnectionLimits, drain_timeout_s: float) -> uvicorn.Config:

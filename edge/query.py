@@ -12,8 +12,9 @@ import numpy as np
 
 from edge.errors import WindowTooSmall
 from edge.labels import LabelSet
+from edge.vectors import VectorFile
 
-__all__ = ["MIN_TEXT_TOKENS", "ModelFamily", "Query", "Scores", "join", "read_window"]
+__all__ = ["MIN_TEXT_TOKENS", "ModelFamily", "Query", "Scores", "Shape", "join", "read_window"]
 
 MIN_TEXT_TOKENS = 1  # a window that leaves less than this for the text answers from the label alone
 
@@ -29,6 +30,16 @@ class Query:
     multi_label: bool = False
     hypothesis_template: str | None = None
     max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a query's run looks like, whatever its text."""
+
+    rows: int
+    """How many are run."""
+    overhead: int
+    """Tokens of the longest row that are not text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +67,17 @@ class ModelFamily(Protocol):
         """Score one query; the same query gives the same bits, whatever else runs."""
         ...
 
-    def prepare(self, label_set: LabelSet) -> None:
-        """Do once what depends on the labels alone, so that the first query does not pay for it."""
+    def shape(self, query: Query) -> Shape:
+        """How many rows a query takes, and what of each is not text."""
+        ...
+
+    def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:
+        """Do once what depends on the labels alone, so that the first query does not pay for it.
+
+        Args:
+            label_set: The default labels.
+            kept: Where a family that embeds them may leave the vectors for the next start.
+        """
         ...
 
 

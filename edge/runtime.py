@@ -42,12 +42,14 @@ class RuntimeOptions:
     """
     arena: bool = False
     """Whether freed memory is kept for later runs; it ratchets with the longest text ever seen."""
+    vectors: Path | None = None
+    """Directory in which a family that embeds labels keeps their vectors between two starts."""
 
 
 class Graph:
     """One ONNX graph with its session.
 
-    `run` may be called from any thread; callers serialise if they must.
+    `run` may be called from any thread, and from several at once: they share the weights.
     """
 
     def __init__(self, path: Path, options: RuntimeOptions, cpu: Cpu | None = None) -> None:
@@ -66,6 +68,8 @@ class Graph:
             raise BundleIncompatible(
                 f"{path}: onnxruntime {ort.__version__} cannot load the graph: {error}"
             ) from error
+        self.threads: int = self._session.get_session_options().intra_op_num_threads
+        """Threads for one run."""
         self.input_names = frozenset(node.name for node in self._session.get_inputs())
         self.output_name: str = self._session.get_outputs()[0].name
         if not {"input_ids", "attention_mask"} <= self.input_names <= _ROW_INPUTS:

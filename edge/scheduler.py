@@ -1,7 +1,7 @@
-"""One worker thread that runs the model, behind a bounded queue: who waits, and for how long.
+"""The worker threads that run the model, behind a bounded queue: who waits, and for how long.
 
-A request of many texts is worked off one text at a time, in turn with the others, so that a batch
-of 256 cannot keep a single text waiting for minutes.
+A request of many texts is worked off text by text, in turn with the others, so that a batch of 256
+cannot keep a single text waiting for minutes; a worker that nobody else needs takes its next text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from edge.errors import ClientGone, DeadlineExceeded, NotReady, Overloaded
+from edge.errors import ClientGone, DeadlineExceeded, EdgeError, NotReady, Overloaded
 
 __all__ = ["Job", "Outcome", "Scheduler"]
 
@@ -42,24 +42,44 @@ class Job(Generic[Result]):
     """On `time.monotonic()`; checked before each step."""
     submitted: float = field(default_factory=time.monotonic)
     started: float | None = None
-    results: list[Result] = field(default_factory=list)
+    begun: int = 0
+    """Steps that a worker has taken."""
+    running: int = 0
+    """Steps that are under way."""
+    results: dict[int, Result] = field(default_factory=dict)
+    """By the number of the step."""
+    is_over: bool = False
+    """Whether the future has been promised its end, so that nobody ends it twice."""
     future: Future[Outcome[Result]] = field(default_factory=Future)
     is_abandoned: bool = False
     """Set it when nobody waits any more: no further step is begun."""
 
 
 class Scheduler(Generic[Result]):
-    """Runs jobs on one thread, round-robin by step. All methods may be called from any thread."""
+    """Runs jobs round-robin by step. All methods may be called from any thread."""
 
-    def __init__(self, queue_size: int) -> None:
+    def __init__(self, queue_size: int, workers: int = 1) -> None:
+        """Starts its threads.
+
+        Args:
+            queue_size: Jobs that may wait.
+            workers: Steps that may run at once.
+        """
         self._queue_size = queue_size
-        self._jobs: deque[Job[Result]] = deque()
+        self._jobs: deque[Job[Result]] = deque()  # no step of theirs is under way
+        self._going: deque[Job[Result]] = deque()  # some are under way, and more are to come
         self._changed = threading.Condition()
         self._is_closed = False
         self._is_drained = False
-        self._step_started: float | None = None
-        self._thread = threading.Thread(target=self._work, name="intentd-model", daemon=True)
-        self._thread.start()
+        self._steps_started: list[float | None] = [None] * workers
+        self._threads = [
+            threading.Thread(
+                target=self._work, args=(number,), name=f"intentd-model-{number}", daemon=True
+            )
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(
         self, steps: Sequence[Callable[[], Result]], deadline_ms: int | None = None
@@ -76,7 +96,7 @@ class Scheduler(Generic[Result]):
         """
         deadline = None if deadline_ms is None else time.monotonic() + deadline_ms / 1e3
         job = Job(steps, deadline)
-        job.future.set_running_or_notify_cancel()  # only the worker ends it from here on
+        job.future.set_running_or_notify_cancel()  # only a worker ends it from here on
         with self._changed:
             if self._is_closed:
                 raise NotReady("the daemon is stopping; try again when it is back")
@@ -94,10 +114,10 @@ class Scheduler(Generic[Result]):
         return len(self._jobs)
 
     def is_healthy(self) -> bool:
-        """Whether the worker lives and no step is stuck."""
-        started = self._step_started
-        is_stuck = started is not None and time.monotonic() - started > STUCK_AFTER_S
-        return self._thread.is_alive() and not is_stuck
+        """Whether every worker lives and no step is stuck."""
+        now = time.monotonic()
+        are_stuck = [s is not None and now - s > STUCK_AFTER_S for s in self._steps_started]
+        return all(thread.is_alive() for thread in self._threads) and not any(are_stuck)
 
     def close(self, drain_s: float = 0.0) -> None:
         """Take no new job; work for `drain_s` seconds more, then turn the rest away.
@@ -106,57 +126,100 @@ class Scheduler(Generic[Result]):
         """
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-        self._thread.join(drain_s)
+            self._changed.notify_all()
+        self._join(drain_s)
         with self._changed:
             self._is_drained = True
-            waiting = list(self._jobs)
+            waiting = [*self._jobs, *self._going]
             self._jobs.clear()
+            self._going.clear()
+            for job in waiting:
+                job.is_over = True
+            self._changed.notify_all()
         for job in waiting:
-            _turn_away(job)
-        self._thread.join(LAST_STEP_S)
+            job.future.set_exception(_stopped())
+        self._join(LAST_STEP_S)
 
-    def _work(self) -> None:
-        while (job := self._next()) is not None:
-            if self._is_drained:
-                _turn_away(job)
-            elif self._advance(job):
-                with self._changed:
-                    self._jobs.append(job)
+    def _join(self, patience_s: float) -> None:
+        """Wait for all workers, so long in all."""
+        until = time.monotonic() + patience_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
-    def _next(self) -> Job[Result] | None:
-        """The job whose turn it is; waits for one. None once closed and empty."""
+    def _work(self, worker: int) -> None:
+        while (taken := self._take()) is not None:
+            job, number = taken
+            problem: BaseException | None = _stopped() if self._is_drained else _obstacle(job)
+            if problem is None:
+                problem = self._run(job, number, worker)
+            self._settle(job, problem)
+
+    def _take(self) -> tuple[Job[Result], int] | None:
+        """A job and the number of its step whose turn it is; None once closed and empty.
+
+        Who waits for a first step comes before who has one under way.
+        """
         with self._changed:
-            while not self._jobs and not self._is_closed:
+            while not (self._jobs or self._going or self._is_closed):
                 self._changed.wait()
-            return self._jobs.popleft() if self._jobs else None
+            queue = self._jobs or self._going
+            if not queue:
+                return None
+            job = queue.popleft()
+            number, job.begun, job.running = job.begun, job.begun + 1, job.running + 1
+            job.started = job.started or time.monotonic()
+            if job.begun < len(job.steps):
+                self._going.append(job)
+                self._changed.notify()
+            return job, number
 
-    def _advance(self, job: Job[Result]) -> bool:
-        """Run one step; True if more are to come. An error ends the job, never the thread."""
-        now = time.monotonic()
-        if job.is_abandoned:
-            job.future.set_exception(ClientGone("the client closed its connection"))
-            return False
-        if job.deadline is not None and now > job.deadline:
-            waited_ms = (now - job.submitted) * 1e3
-            message = f"the deadline passed {waited_ms:.0f} ms after the request came; allow more"
-            job.future.set_exception(DeadlineExceeded(message))
-            return False
-        job.started = job.started or now
-        self._step_started = now
+    def _run(self, job: Job[Result], number: int, worker: int) -> BaseException | None:
+        """Run one step; an error ends the job, never the thread."""
+        self._steps_started[worker] = time.monotonic()
         try:
-            job.results.append(job.steps[len(job.results)]())
+            job.results[number] = job.steps[number]()
         except BaseException as error:  # noqa: BLE001 — the caller's: it gets it from the future
-            job.future.set_exception(error)
-            return False
+            return error
         finally:
-            self._step_started = None
-        if len(job.results) < len(job.steps):
-            return True
-        queue_ms = (job.started - job.submitted) * 1e3
-        job.future.set_result(Outcome(tuple(job.results), queue_ms))
-        return False
+            self._steps_started[worker] = None
+        return None
+
+    def _settle(self, job: Job[Result], problem: BaseException | None) -> None:
+        """End the job, or let it wait for its next turn."""
+        with self._changed:
+            job.running -= 1
+            is_complete = len(job.results) == len(job.steps)
+            is_end = not job.is_over and (problem is not None or is_complete)
+            job.is_over = job.is_over or is_end
+            if job in self._going and (job.is_over or not job.running):
+                self._going.remove(job)
+                if not job.is_over:
+                    self._jobs.append(job)
+        if is_end:
+            _end(job, problem)
 
 
-def _turn_away(job: Job[Result]) -> None:
-    job.future.set_exception(NotReady("the daemon stopped first; try again"))
+def _end(job: Job[Result], problem: BaseException | None) -> None:
+    if problem is not None:
+        job.future.set_exception(problem)
+        return
+    queue_ms = ((job.started or job.submitted) - job.submitted) * 1e3
+    results = tuple(job.results[number] for number in range(len(job.steps)))
+    job.future.set_result(Outcome(results, queue_ms))
+
+
+def _obstacle(job: Job[Result]) -> EdgeError | None:
+    """Why no further step of it is to be begun."""
+    if job.is_abandoned:
+        return ClientGone("the client closed its connection")
+    now = time.monotonic()
+    if job.deadline is not None and now > job.deadline:
+        waited_ms = (now - job.submitted) * 1e3
+        return DeadlineExceeded(
+            f"the deadline passed {waited_ms:.0f} ms after the request came; allow more"
+        )
+    return None
+
+
+def _stopped() -> NotReady:
+    return NotReady("the daemon stopped first; try again")

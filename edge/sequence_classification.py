@@ -13,10 +13,11 @@ from edge.batch import run_rows
 from edge.bundle import Manifest
 from edge.errors import InvalidValue, UnknownLabel
 from edge.labels import LabelSet
-from edge.query import Query, Scores, join, read_window
+from edge.query import Query, Scores, Shape, join, read_window
 from edge.runtime import Graph
 from edge.scoring import sigmoid, softmax
 from edge.tokens import TextTokenizer
+from edge.vectors import VectorFile
 
 __all__ = ["SequenceClassification"]
 
@@ -32,13 +33,17 @@ class SequenceClassification:
         self._graph = graph
         self._positions = {label: i for i, label in enumerate(manifest.labels)}
 
-    def prepare(self, label_set: LabelSet) -> None:
+    def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:
         """Check that the model has these labels; there is nothing to compute.
 
         Raises:
             UnknownLabel: It does not.
         """
         self._find(label_set)
+
+    def shape(self, query: Query) -> Shape:
+        """One row."""
+        return Shape(1, self._tokenizer.n_special_single)
 
     def score(self, query: Query) -> Scores:
         """Scores over all of the model's labels; a subset keeps the scores that it has among all.

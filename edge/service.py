@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from edge.answers import build_answer, describe_intents, describe_model
 from edge.bundle import Bundle, read_bundle
 from edge.corrections import Corrections
+from edge.cpu import default_threads
 from edge.errors import (
     BundleIncompatible,
     ClientGone,
@@ -26,8 +29,7 @@ from edge.errors import (
 from edge.labels import LabelSet, read_label_set
 from edge.metrics import Metrics
 from edge.predictor import Prediction, Predictor
-from edge.probation import is_finite
-from edge.query import Query
+from edge.query import Query, Scores
 from edge.runtime import RuntimeOptions
 from edge.scheduler import Outcome
 from edge.settings import Settings
@@ -35,6 +37,7 @@ from edge.shadow import Asked, Observer, milliseconds
 from edge.slot import LoadedModel, Slot
 from edge.store.keys import override_key
 from edge.text import check_text
+from edge.window import Window, fit_window
 from edge.wire import (
     ClassifyAnswer,
     ClassifyRequest,
@@ -45,6 +48,7 @@ from edge.wire import (
 __all__ = ["Service", "build_answer", "open_predictor"]
 
 IsGone = Callable[[], Awaitable[bool]]
+VECTORS = "vectors"  # in the state directory
 GONE_CHECK_S = 0.5  # how often a long wait looks whether its client is still there
 
 
@@ -57,6 +61,17 @@ class _Judged(NamedTuple):
     prediction: Prediction
     """By the model, and then by people."""
     text_key: bytes
+    window: Window
+    is_repeat: bool
+    """Whether what the model said was still in memory."""
+
+
+class _Question(NamedTuple):
+    """One text of a request, and what its scores are kept under."""
+
+    query: Query
+    window: Window
+    key: bytes | None
 
 
 class Service:
@@ -81,7 +96,7 @@ class Service:
         self._metrics = metrics
         self._corrections = corrections
         self._is_open = False
-        self.slot = Slot(LoadedModel(predictor, settings.queue_size), self._introduce)
+        self.slot = Slot(self._hold(predictor), self._introduce)
         self.observers: set[Observer] = set()
         """Told of every answer."""
         self.last_used = time.monotonic()
@@ -106,7 +121,10 @@ class Service:
         self.last_used = started = time.monotonic()
         patience_s = None if request.deadline_ms is None else request.deadline_ms / 1e3
         async with self.slot.use(patience_s) as model:
-            steps = self._steps(model, request)
+            questions = self._questions(model, request)
+            if (repeated := self._find_repeated(model, questions)) is not None:
+                return self._answers(model, repeated, request)
+            steps = [partial(self._judge, model, question) for question in questions]
             waited_ms = int((time.monotonic() - started) * 1e3)
             left_ms = None if request.deadline_ms is None else request.deadline_ms - waited_ms
             try:
@@ -150,7 +168,7 @@ class Service:
             CannotStart: The bundle or the label set cannot be used.
         """
         predictor = await asyncio.to_thread(_open_warm, self._settings, path)
-        return LoadedModel(predictor, self._settings.queue_size)
+        return self._hold(predictor)
 
     def switch(self, model: LoadedModel) -> LoadedModel | None:
         """Answer with this one from now on; returns the one before, which is to be retired."""
@@ -159,8 +177,9 @@ class Service:
     async def warm_up(self) -> None:
         """One inference through the whole path; the daemon is ready only after it."""
         async with self.slot.use() as model:
-            query = Query("warm up", model.predictor.label_set)
-            await self._run(model, [partial(self._judge, model.predictor, query)], None, _never)
+            question = self._question(model, Query("warm up", model.predictor.label_set), None)
+            question = question._replace(key=None)  # or a model that runs no more would be warm
+            await self._run(model, [partial(self._judge, model, question)], None, _never)
         self._is_open = True
 
     def close(self) -> None:
@@ -177,31 +196,73 @@ class Service:
         """The bundle that answers, or will when it is loaded again."""
         self._label_set = predictor.label_set
         self._intents = describe_intents(predictor)
-        self._model = describe_model(predictor, self._settings.threads)
+        self._model = describe_model(predictor, _runs_at_once(self._settings, predictor))
         self._metrics.set_model(predictor.bundle)
 
     def _depth(self) -> int:
         model = self.slot.model
         return 0 if model is None else model.scheduler.depth
 
-    def _steps(self, model: LoadedModel, request: ClassifyRequest) -> list[partial[_Judged]]:
-        predictor = model.predictor
-        names = request.labels
-        label_set = predictor.label_set if names is None else LabelSet.from_names(names)
-        return [
-            partial(self._judge, predictor, self._query(request, text, label_set, field))
-            for field, text in self._texts_of(request)
-        ]
+    def _hold(self, predictor: Predictor) -> LoadedModel:
+        settings = self._settings
+        runs = _runs_at_once(settings, predictor)
+        return LoadedModel(predictor, settings.queue_size, settings.repeat_cache, runs)
 
-    def _judge(self, predictor: Predictor, query: Query) -> _Judged:
-        """What the model says, and then people; runs in the model's thread."""
-        said = predictor.predict(query)
-        if not is_finite(said):
+    def _questions(self, model: LoadedModel, request: ClassifyRequest) -> list[_Question]:
+        names = request.labels
+        label_set = model.predictor.label_set if names is None else LabelSet.from_names(names)
+        queries = [
+            self._query(request, text, label_set, field) for field, text in self._texts_of(request)
+        ]
+        budget_ms = self._budget_ms(request)
+        return [self._question(model, query, budget_ms) for query in queries]
+
+    def _question(self, model: LoadedModel, query: Query, budget_ms: int | None) -> _Question:
+        predictor = model.predictor
+        own = predictor.bundle.manifest.max_tokens
+        query, window = fit_window(query, own, budget_ms, model.pace, predictor.shape)
+        return _Question(query, window, model.repeats.key_of(query))
+
+    def _budget_ms(self, request: ClassifyRequest) -> int | None:
+        """The smaller of the daemon's and the request's; None if there is neither."""
+        budgets = (self._settings.latency_budget_ms, request.latency_budget_ms)
+        return min(filter(None, budgets), default=None)
+
+    def _find_repeated(
+        self, model: LoadedModel, questions: list[_Question]
+    ) -> Outcome[_Judged] | None:
+        """The outcome without the model's thread, for a lone text whose scores are in memory."""
+        if len(questions) != 1:
+            return None  # what a batch repeats is found in the thread, which takes turns
+        (question,) = questions
+        scores = model.repeats.find(question.key)
+        if scores is None:
+            return None
+        return Outcome((self._conclude(model, question, scores, is_repeat=True),), 0.0)
+
+    def _judge(self, model: LoadedModel, question: _Question) -> _Judged:
+        """What the model says or said, and then people; runs in the model's thread."""
+        known = model.repeats.find(question.key)  # it may have come while this one waited
+        if known is not None:
+            return self._conclude(model, question, known, is_repeat=True)
+        scores = model.predictor.score(question.query)
+        rows = model.predictor.shape(question.query).rows
+        model.pace.add(rows, scores.tokens_used, scores.tokenize_ms + scores.infer_ms)
+        if not np.isfinite(scores.values).all():
             raise ModelFailed("the model's scores are no numbers; try again, or tell the admin")
+        model.repeats.keep(question.key, scores)
+        return self._conclude(model, question, scores, is_repeat=False)
+
+    def _conclude(
+        self, model: LoadedModel, question: _Question, scores: Scores, is_repeat: bool
+    ) -> _Judged:
+        query = question.query
+        said = model.predictor.conclude(query, scores)
         if self._corrections is None:
-            return _Judged(query, said, said, b"")
+            return _Judged(query, said, said, b"", question.window, is_repeat)
         text_key = override_key(query.text, query.content)
-        return _Judged(query, said, self._corrections.apply(query, said, text_key), text_key)
+        prediction = self._corrections.apply(query, said, text_key)
+        return _Judged(query, said, prediction, text_key, question.window, is_repeat)
 
     def _answers(
         self, model: LoadedModel, outcome: Outcome[_Judged], request: ClassifyRequest
@@ -217,7 +278,15 @@ class Service:
     ) -> ClassifyAnswer:
         """The answer in its wire form, counted and kept."""
         query, prediction = judged.query, judged.prediction
-        answer = build_answer(model.predictor, prediction, query.label_set, queue_ms, top_k)
+        answer = build_answer(
+            model.predictor,
+            prediction,
+            query.label_set,
+            queue_ms,
+            top_k,
+            judged.is_repeat,
+            judged.window,
+        )
         self._metrics.count_answer(answer)
         if self._corrections is not None:
             self._corrections.keep(answer, query, prediction, judged.text_key)
@@ -225,8 +294,16 @@ class Service:
 
     def _tell_answered(self, model: LoadedModel, judged: _Judged, is_default: bool) -> None:
         took_ms = milliseconds(judged.said)
-        model.times_ms.append(took_ms)
-        asked = Asked(judged.query, is_default, judged.text_key, judged.said.raw_label, took_ms)
+        if not judged.is_repeat:
+            model.times_ms.append(took_ms)
+        asked = Asked(
+            judged.query,
+            is_default,
+            judged.text_key,
+            judged.said.raw_label,
+            took_ms,
+            judged.is_repeat,
+        )
         for observer in tuple(self.observers):
             observer.answered(model, asked)
 
@@ -285,9 +362,18 @@ def open_predictor(settings: Settings, bundle: Bundle | None = None) -> Predicto
     Raises:
         CannotStart: The bundle or the label set cannot be used.
     """
-    options = RuntimeOptions(settings.threads, settings.spinning, settings.arena)
+    options = RuntimeOptions(
+        settings.threads, settings.spinning, settings.arena, settings.state_dir / VECTORS
+    )
     label_set = read_label_set(settings.intents)
     return Predictor(bundle or read_bundle(settings.bundle), label_set, options)
+
+
+def _runs_at_once(settings: Settings, predictor: Predictor) -> int:
+    """Texts that are read at once: as set, else as many as there are threads to use."""
+    if settings.parallel_runs:
+        return settings.parallel_runs
+    return (settings.threads or default_threads()) if predictor.runs_in_parallel else 1
 
 
 def _open_warm(settings: Settings, path: Path) -> Predictor:

@@ -139,8 +139,33 @@ class Settings:
     )
     bundle: Path = _setting(STARTER, "Directory of the bundle to serve.")
     intents: Path = _setting(DEFAULT_INTENTS, "The default label set.")
+    latency_budget_ms: int = _setting(
+        0,
+        "Milliseconds that reading a text may take: what this machine cannot read in time is left "
+        "out, and the answer says so; 0 reads the whole window.",
+        0,
+        600_000,
+    )
+    repeat_cache: int = _setting(
+        1024,
+        "Questions whose scores are kept in memory, a kilobyte each and without the texts, for "
+        "when they come again; 0 keeps none.",
+        0,
+        65536,
+    )
     threads: int = _setting(
-        0, "Threads for one model run; 0 means physical cores within the cgroup.", 0, 1024
+        0,
+        "Threads for one model run; 0 means physical cores within the cgroup, and one for the "
+        "starter.",
+        0,
+        1024,
+    )
+    parallel_runs: int = _setting(
+        0,
+        "Texts that the model reads at once, with the same scores; 0 means one for each core, and "
+        "one alone for zero-shot NLI, whose runs are large.",
+        0,
+        64,
     )
     spinning: bool = _setting(False, "Let idle model threads burn CPU while they wait.")
     arena: bool = _setting(False, "Keep freed model memory for later runs.")

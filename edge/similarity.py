@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -24,7 +25,7 @@ from edge.errors import BundleIncompatible
 from edge.labels import Intent, LabelSet
 from edge.scoring import sigmoid, softmax
 
-__all__ = ["READ_CHARS", "LabelBank", "SimilarityParams", "segments"]
+__all__ = ["READ_CHARS", "LabelBank", "SimilarityParams", "known_texts", "segments"]
 
 Vectors = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float64]
@@ -78,7 +79,7 @@ class SimilarityParams:
         return params
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LabelBank:
     """What one label set looks like to one encoder. Immutable, so any thread may score with it."""
 
@@ -102,9 +103,7 @@ class LabelBank:
                 each text, because an int8 graph's vector depends on its batch-mates.
             params: The scalars of the scoring.
         """
-        groups = [_known_by(intent) for intent in label_set.intents]
-        if label_set.background:
-            groups.append(label_set.background)
+        groups = _groups_of(label_set)
         raw = [np.stack([embed(text) for text in group]).astype(np.float64) for group in groups]
         total = np.concatenate(raw)
         centre = total.sum(axis=0) / (len(total) + params.centre_prior)
@@ -132,31 +131,60 @@ class LabelBank:
             float64 [labels].
         """
         segment = _unit(segment_vectors.astype(np.float64) - self.centre)
-        evidence = np.array([self._evidence(segment, label) for label in self.labels])
-        rivals = [] if self.background is None else [self._evidence(segment, self.background)]
+        found = [
+            self._evidence(segment, texts, mix)
+            for texts, mix in zip(self._groups, self._mixes, strict=True)
+        ]
+        n = len(self.labels)
+        evidence, rivals = np.array(found[:n]), found[n:]
         if multi_label or len(evidence) + len(rivals) == 1:
             return sigmoid((evidence - max([self._midpoint, *rivals])) / self._temperature)
         return softmax(np.append(evidence, rivals) / self._temperature)[: len(evidence)]
+
+    @cached_property
+    def _groups(self) -> tuple[Scores, ...]:
+        """The labels, and the background where there is one."""
+        return self.labels if self.background is None else (*self.labels, self.background)
+
+    @cached_property
+    def _mixes(self) -> tuple[Scores, ...]:
+        """Per group, what each of its texts counts, the least like first: float64 [texts]."""
+        return tuple(self._mix(len(texts)) for texts in self._groups)
+
+    def _mix(self, n: int) -> Scores:
+        weight, nearest = self.params.nearest_weight, math.ceil(math.sqrt(n))
+        mix = np.full(n, (1 - weight) / n)
+        mix[-nearest:] += weight / nearest
+        return mix
 
     @property
     def _texts_per_label(self) -> float:
         return float(np.mean([len(label) for label in self.labels]))
 
-    @property
+    @cached_property
     def _temperature(self) -> float:
         one = self.params.temperature_one / math.sqrt(self._texts_per_label)
         return math.hypot(self.params.temperature, one)
 
-    @property
+    @cached_property
     def _midpoint(self) -> float:
         return self.params.midpoint + self.params.midpoint_one / self._texts_per_label
 
-    def _evidence(self, segment: Scores, texts: Scores) -> float:
+    @staticmethod
+    def _evidence(segment: Scores, texts: Scores, mix: Scores) -> float:
         """The strongest segment's likeness to a group of texts, in [-1, 1]."""
-        likeness = np.sort(segment @ texts.T, axis=1)
-        nearest = likeness[:, -math.ceil(math.sqrt(len(texts))) :].mean(axis=1)
-        weight = self.params.nearest_weight
-        return float((weight * nearest + (1 - weight) * likeness.mean(axis=1)).max())
+        return float((np.sort(segment @ texts.T, axis=1) @ mix).max())
+
+
+def known_texts(label_set: LabelSet) -> tuple[str, ...]:
+    """Every text that a label set is known by, in the order in which `LabelBank.build` embeds."""
+    return tuple(text for group in _groups_of(label_set) for text in group)
+
+
+def _groups_of(label_set: LabelSet) -> list[tuple[str, ...]]:
+    """Per label, and last for the background where there is one."""
+    groups = [_known_by(intent) for intent in label_set.intents]
+    return [*groups, label_set.background] if label_set.background else groups
 
 
 def segments(text: str, content: str | None = None) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from typing import Any
 
 from edge.errors import NotReady
 from edge.memory import release_memory
+from edge.pace import Pace
 from edge.predictor import Predictor
+from edge.repeats import RepeatCache
 from edge.scheduler import Scheduler
 
 __all__ = ["LoadedModel", "Slot"]
@@ -24,12 +26,26 @@ LOAD_PATIENCE_S = 60.0  # how long a request without a deadline waits for a mode
 
 
 class LoadedModel:
-    """One predictor with its thread, and who uses it. Use it from one event loop."""
+    """One predictor with its threads, and who uses it. Use it from one event loop."""
 
-    def __init__(self, predictor: Predictor, queue_size: int) -> None:
+    def __init__(
+        self, predictor: Predictor, queue_size: int, repeats: int = 0, runs: int = 1
+    ) -> None:
+        """Starts its threads.
+
+        Args:
+            predictor: The loaded bundle.
+            queue_size: Requests that may wait.
+            repeats: Questions whose scores are kept for when they come again.
+            runs: Texts that are read at once.
+        """
         self.predictor = predictor
         self.digest = predictor.bundle.digest
-        self.scheduler: Scheduler[Any] = Scheduler(queue_size)
+        self.scheduler: Scheduler[Any] = Scheduler(queue_size, runs)
+        self.repeats = RepeatCache(repeats)
+        """What it said of recent texts."""
+        self.pace = Pace(predictor.bundle.manifest.max_tokens)
+        """What its runs cost on this machine."""
         self.times_ms: deque[float] = deque(maxlen=KEPT_TIMES)
         """What recent answers took: reading and running, not waiting."""
         self._numbers = itertools.count()
@@ -69,6 +85,7 @@ class LoadedModel:
         with suppress(TimeoutError):  # closing turns away whoever still waits
             await asyncio.wait_for(self.until_free(), drain_s)
         await asyncio.to_thread(self.scheduler.close, 0.0)
+        self.repeats.clear()
         del self.predictor  # what still refers to this model must not keep its memory
         await asyncio.to_thread(release_memory)
 

@@ -15,10 +15,11 @@ from edge.batch import run_rows
 from edge.bundle import Manifest
 from edge.errors import InvalidValue
 from edge.labels import LabelSet
-from edge.query import Query, Scores, join, read_window
+from edge.query import Query, Scores, Shape, join, read_window
 from edge.runtime import Graph
 from edge.scoring import softmax
 from edge.tokens import Row, TextTokenizer
+from edge.vectors import VectorFile
 
 __all__ = ["ZeroShotNli"]
 
@@ -39,9 +40,15 @@ class ZeroShotNli:
         self._eos_per_row = _count(tokenizer.pair(empty, empty), tokenizer.eos_id)
         self._hypotheses = lru_cache(CACHED_LABEL_SETS)(self._encode_hypotheses)
 
-    def prepare(self, label_set: LabelSet) -> None:
+    def prepare(self, label_set: LabelSet, kept: VectorFile | None = None) -> None:
         """Tokenise the label set's hypotheses once, and keep them."""
         self._hypotheses(label_set, None)
+
+    def shape(self, query: Query) -> Shape:
+        """A row for each label, with its hypothesis."""
+        hypotheses = self._hypotheses(query.label_set, query.hypothesis_template)
+        longest = max(len(ids) for ids in hypotheses)
+        return Shape(len(hypotheses), self._tokenizer.n_special_pair + longest)
 
     def score(self, query: Query) -> Scores:
         """Softmax over the labels' entailment logits; against contradiction if labels stand alone.

@@ -82,6 +82,10 @@ def classify(
     max_tokens: Annotated[
         int | None, _number("Read at most so many tokens. [default: the window]")
     ] = None,
+    latency_budget_ms: Annotated[
+        int | None,
+        _number("Read no more than fits in so many milliseconds here. [default: the daemon's]"),
+    ] = None,
     deadline_ms: Annotated[
         int | None, _number("Give up after so many milliseconds. [default: never]")
     ] = None,
@@ -100,6 +104,7 @@ def classify(
         "hypothesis_template": template,
         "top_k": top_k,
         "max_tokens": max_tokens,
+        "latency_budget_ms": latency_budget_ms,
         "deadline_ms": deadline_ms,
     }
     about = read_text(content) if content else None

@@ -68,8 +68,13 @@ def write_answer(answer: ClassifyAnswer) -> None:
     ]
     write_table(("label", "score", ""), rows)
     cut = ", the rest was not read" if answer.tokens.truncated else ""
-    milliseconds = answer.timings.tokenize_ms + answer.timings.infer_ms
-    write_line(f"{answer.model.name}: {answer.tokens.used} tokens{cut}, {milliseconds:.1f} ms")
+    write_line(f"{answer.model.name}: {answer.tokens.used} tokens{cut}, {_cost(answer)}")
+
+
+def _cost(answer: ClassifyAnswer) -> str:
+    if answer.cached:
+        return "asked before"
+    return f"{answer.timings.tokenize_ms + answer.timings.infer_ms:.1f} ms"
 
 
 def _verdict(answer: ClassifyAnswer) -> str:

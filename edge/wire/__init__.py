@@ -25,6 +25,7 @@ from edge.wire.classify import (
     Score,
     Timings,
     TokenInfo,
+    WindowReason,
 )
 from edge.wire.corrections import (
     CorrectionAnswer,
@@ -157,5 +158,6 @@ __all__ = [
     "TokenInfo",
     "UseReceipt",
     "VerifyAnswer",
+    "WindowReason",
     "decode",
 ]

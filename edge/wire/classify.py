@@ -25,6 +25,7 @@ __all__ = [
     "Template",
     "Timings",
     "TokenInfo",
+    "WindowReason",
 ]
 
 MAX_DEADLINE_MS = 600_000
@@ -64,6 +65,9 @@ class ClassifyRequest(RequestModel):
     """How many scores to return; none means all."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """Lowers the model's window for this request; it can never raise it."""
+    latency_budget_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] | None = None
+    """Milliseconds that reading the text may take: the window is lowered to what this machine can
+    read in time, so that it depends on the machine. It can never raise the daemon's own budget."""
     deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] | None = None
     """Milliseconds after which an answer is of no use; checked before the work on each text."""
 
@@ -76,6 +80,17 @@ class ClassifyRequest(RequestModel):
                 "content goes with text; send one request for each text that has content"
             )
         return self
+
+
+class WindowReason(StrEnum):
+    """What the window was given by."""
+
+    MODEL = "model"
+    """It is the bundle's own."""
+    MAX_TOKENS = "max_tokens"
+    """The request lowered it."""
+    LATENCY_BUDGET = "latency_budget"
+    """It was lowered to what could be read in time on this machine."""
 
 
 class Score(AnswerModel):
@@ -93,6 +108,9 @@ class TokenInfo(AnswerModel):
     """Tokens of the longest row, special tokens included."""
     truncated: bool
     """Whether the text (or its content) was longer than the window."""
+    window: int | None = None
+    """How many tokens could have been read, special tokens included."""
+    window_reason: WindowReason = WindowReason.MODEL
 
 
 class Timings(AnswerModel):
@@ -141,6 +159,8 @@ class ClassifyAnswer(AnswerModel):
     label_set: LabelSetInfo
     tokens: TokenInfo
     timings: Timings
+    cached: bool = False
+    """Whether the model had been asked the very same, and what it said was still in memory."""
 
 
 class BatchAnswer(AnswerModel):
@@ -180,7 +200,10 @@ class ModelAnswer(AnswerModel):
     licence: str
     source: str
     threads: int
+    """For one run."""
     runtime: str
+    parallel_runs: int = 1
+    """Texts that are read at once."""
     probation: bool = False
     """Whether this bundle still has to prove itself: it may be taken back."""
     loaded: bool = True

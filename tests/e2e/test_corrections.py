@@ -231,7 +231,9 @@ def test_apps_cannot_use_up_the_admins_connections() -> None:
 
 def test_a_full_queue_of_texts_does_not_keep_corrections_out() -> None:
     """Who is turned away with 429 can still say what an earlier answer should have been."""
-    body = json.dumps({"texts": ["why did the bridge fail? " * 100] * 256}).encode()
+    body = json.dumps(
+        {"texts": [f"{n} " + "why did the bridge fail? " * 100 for n in range(256)]}
+    ).encode()
     with running_daemon(env={"INTENTD_QUEUE_SIZE": "1"}) as daemon, ExitStack() as stack:
         crowd = [stack.enter_context(Connection(daemon.socket)) for _ in range(4)]
         for one in crowd:

@@ -31,9 +31,17 @@ TEXTS = [
 ]
 
 
+NUMBERS = itertools.count()
+
+
+def new_text() -> str:
+    """A short text that never came before."""
+    return f"sum number {next(NUMBERS)} up"
+
+
 def batch(size: int, **fields: Any) -> bytes:
-    """A request of many texts, each of which costs a whole window."""
-    message = {"texts": [f"{n} {LONG_TEXT}" for n in range(size)], **fields}
+    """A request of many texts that never came before, each of which costs a whole window."""
+    message = {"texts": [f"{next(NUMBERS)} {LONG_TEXT}" for _ in range(size)], **fields}
     return request("POST", "/v1/classify", json.dumps(message).encode())
 
 
@@ -52,7 +60,7 @@ def test_single_text_overtakes_batches(daemon: Daemon) -> None:
     """A text that comes after 512 others is answered while nearly all of them still wait."""
     before = metric(daemon.socket, "intentd_predictions_total")
     with busy(daemon, 256) as batches:
-        assert post(daemon.socket, "/v1/classify", {"text": "sum this up"}).status == 200
+        assert post(daemon.socket, "/v1/classify", {"text": new_text()}).status == 200
         assert metric(daemon.socket, "intentd_predictions_total") == before + 1
         for connection in batches:
             assert not connection.has_reply()
@@ -61,7 +69,7 @@ def test_single_text_overtakes_batches(daemon: Daemon) -> None:
 def test_deadline_holds_in_the_queue(daemon: Daemon) -> None:
     """A request whose deadline passes before its turn is told so, and costs nothing more."""
     with busy(daemon, 16) as batches:
-        message = {"text": "sum this up", "deadline_ms": 1}
+        message = {"text": new_text(), "deadline_ms": 1}
         reply = post(daemon.socket, "/v1/classify", message)
         assert (reply.status, reply.code) == (503, "deadline_exceeded")
         assert int(reply.headers["retry-after"]) >= 1
@@ -98,7 +106,8 @@ def test_work_for_clients_that_left_is_dropped(daemon: Daemon) -> None:
 @pytest.fixture(scope="module")
 def narrow() -> Iterator[Daemon]:
     """A daemon in which one request may wait."""
-    with running_daemon(env={"INTENTD_QUEUE_SIZE": "1"}) as daemon:
+    env = {"INTENTD_QUEUE_SIZE": "1", "INTENTD_REPEAT_CACHE": "0"}
+    with running_daemon(env=env) as daemon:
         yield daemon
         check_log(daemon)
 
@@ -195,8 +204,21 @@ def scores(path: Path, **message: Any) -> list[Any]:
     return [[(s["label"], repr(s["score"])) for s in answer["scores"]] for answer in answers]
 
 
-def test_scores_are_the_same_to_the_last_bit(daemon: Daemon) -> None:
-    """Alone, in a batch, or beside 16 other clients: a text's scores depend on it alone."""
+@pytest.fixture(scope="module")
+def forgetful() -> Iterator[Daemon]:
+    """A daemon that asks its model anew for every text."""
+    with running_daemon(env={"INTENTD_REPEAT_CACHE": "0"}) as daemon:
+        yield daemon
+        check_log(daemon)
+
+
+@pytest.mark.parametrize("kind", ["daemon", "forgetful"])
+def test_scores_are_the_same_to_the_last_bit(request: pytest.FixtureRequest, kind: str) -> None:
+    """Alone, in a batch, or beside 16 other clients: a text's scores depend on it alone.
+
+    Whether they come from the model each time, or are still in memory.
+    """
+    daemon: Daemon = request.getfixturevalue(kind)
     alone = [scores(daemon.socket, text=text)[0] for text in TEXTS]
     assert scores(daemon.socket, texts=TEXTS) == alone
     assert scores(daemon.socket, texts=TEXTS[::-1]) == alone[::-1]
@@ -212,6 +234,20 @@ def test_scores_are_the_same_to_the_last_bit(daemon: Daemon) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(client, range(16)))
+
+
+def test_repeated_text_is_answered_from_memory(daemon: Daemon) -> None:
+    """It says so, has an id of its own, and is corrected like any other answer."""
+    message = {"text": "is the ferry late again?", "labels": ["timetable", "music"]}
+    first, again = (post(daemon.socket, "/v1/classify", message).json for _ in range(2))
+    assert (first["cached"], again["cached"]) == (False, True)
+    assert again["scores"] == first["scores"]
+    other = next(label for label in message["labels"] if label != first["raw_label"])
+    made = {"prediction_id": again["id"], "label": other}
+    assert post(daemon.socket, "/v1/corrections", made).status == 201
+    corrected = post(daemon.socket, "/v1/classify", message).json
+    assert (corrected["cached"], corrected["label"]) == (True, other)
+    assert corrected["reason"] == "corrected"
 
 
 def test_health_answers_while_the_model_is_busy(daemon: Daemon) -> None:

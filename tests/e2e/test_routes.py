@@ -45,7 +45,8 @@ def classify(daemon: Daemon, **message: Any) -> ClassifyAnswer:
 def test_classify_answers_every_field(daemon: Daemon) -> None:
     """A text gets a label, scores, and the facts that tell where they come from."""
     bundle, labels = read_bundle(STARTER), read_label_set(DEFAULT_INTENTS)
-    answer = classify(daemon, text=TEXT)
+    answer = classify(daemon, text=f"{TEXT}, asked by this test alone")
+    assert not answer.cached
     assert answer.raw_label == answer.scores[0].label
     assert answer.label in (None, answer.raw_label)
     assert answer.labels == ([answer.label] if answer.label else [])
@@ -334,3 +335,17 @@ def test_documentation_explains_every_code() -> None:
     rows = row.findall(DOCS.read_text("utf-8"))
     documented = {(code, int(s)) for code, statuses, *_ in rows for s in statuses.split(",")}
     assert documented == codes
+
+
+def test_a_budget_of_time_is_answered_within_it_and_said(daemon: Daemon) -> None:
+    """The window shrinks to what can be read in time; without a budget it is the bundle's."""
+    text = "why did the harbour freeze over in the winter of the great storm " * 60
+    tight = classify(daemon, text=text, latency_budget_ms=1)
+    own = classify(daemon, text=text)
+    assert tight.tokens.window_reason == "latency_budget"
+    assert tight.tokens.truncated
+    assert tight.tokens.window == tight.tokens.used < own.tokens.used
+    assert own.tokens.window_reason == "model"
+    assert own.tokens.window == read_bundle(STARTER).manifest.max_tokens
+    again = classify(daemon, text=text, max_tokens=tight.tokens.window)
+    assert (again.scores, again.tokens.window_reason) == (tight.scores, "max_tokens")

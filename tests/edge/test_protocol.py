@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.asgi import Receive, Scope, Send
-from edge.protocol import ConnectionLimits, Peer, peer_of, server_config
+from edge.protocol import ConnectionLimits, Peer, _OneWrite, peer_of, server_config
 
 PATIENCE_S = 10.0  # how long a test waits for what must happen; nothing is asserted about less
 SHORT_S = 0.3
@@ -669,3 +669,54 @@ def test_no_bytes_hang_or_break_the_server(hasty: Served, parts: list[bytes]) ->
         read_to_end(client)
     wait_for(lambda: is_answered(hasty))
     assert hasty.complaints == []
+
+
+class FakeTransport:
+    """Notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[object] = []
+
+    def write(self, data: bytes) -> None:
+        """Something is sent."""
+        self.done.append(data)
+
+    def close(self) -> None:
+        """It closes."""
+        self.done.append("closed")
+
+    def abort(self) -> None:
+        """It closes at once."""
+        self.done.append("aborted")
+
+    def get_write_buffer_size(self) -> int:
+        """What the reader has not taken."""
+        return 100
+
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return "closed" in self.done
+
+
+def test_head_and_body_of_an_answer_leave_as_one_piece() -> None:
+    """What is written before the loop's next turn; closing sends it first, aborting never."""
+
+    async def write(how: str) -> list[object]:
+        inner = FakeTransport()
+        transport = _OneWrite(cast(asyncio.Transport, inner), asyncio.get_running_loop())
+        for data in (b"head ", b"", b"body"):
+            transport.write(data)
+        assert transport.get_write_buffer_size() == 109
+        assert inner.done == []
+        assert not transport.is_closing()
+        if how:
+            getattr(transport, how)()
+        await asyncio.sleep(0)
+        transport.write(b"next")
+        await asyncio.sleep(0)
+        return inner.done
+
+    assert asyncio.run(write("")) == [b"head body", b"next"]
+    assert asyncio.run(write("close"))[:2] == [b"head body", "closed"]
+    assert asyncio.run(write("abort"))[:1] == ["aborted"]
+    assert b"head body" not in asyncio.run(write("abort"))

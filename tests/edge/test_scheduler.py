@@ -345,13 +345,78 @@ def test_an_idle_scheduler_is_healthy_until_it_is_closed() -> None:
     assert not scheduler.is_healthy()
 
 
+def test_steps_of_two_jobs_run_at_once_where_there_are_two_workers() -> None:
+    """Neither waits for the other."""
+    scheduler: Scheduler[Any] = Scheduler(4, workers=2)
+    one, two = Gate(), Gate()
+    jobs = [scheduler.submit([one]), scheduler.submit([two])]
+    assert one.began.wait(PATIENCE_S)
+    assert two.began.wait(PATIENCE_S)
+    one.released.set()
+    two.released.set()
+
+    assert [result(job) for job in jobs] == [("gate",), ("gate",)]
+    scheduler.close()
+
+
+def test_a_batch_takes_the_workers_that_nobody_else_needs() -> None:
+    """And its results keep the order of its steps, whichever ends first."""
+    scheduler: Scheduler[Any] = Scheduler(4, workers=2)
+    first = Gate()
+    job = scheduler.submit([first, *record([], "second", "third")])
+    assert first.began.wait(PATIENCE_S)
+    wait_for(lambda: len(job.results) == 2)
+    first.released.set()
+
+    assert result(job) == ("gate", "second", "third")
+    scheduler.close()
+
+
+def test_a_batch_gives_way_also_where_there_are_two_workers() -> None:
+    """Who waits for a first step comes before the next step of what is under way."""
+    scheduler: Scheduler[Any] = Scheduler(4, workers=2)
+    log: list[str] = []
+    one, two = Gate(), Gate()
+    long = scheduler.submit([one, two, *record(log, "l3", "l4")])
+    assert one.began.wait(PATIENCE_S)
+    assert two.began.wait(PATIENCE_S)
+    short = scheduler.submit(record(log, "s1"))
+    assert scheduler.depth == 1
+    two.released.set()
+
+    assert result(short) == ("s1",)
+    one.released.set()
+    assert result(long) == ("gate", "gate", "l3", "l4")
+    assert log[0] == "s1"
+    scheduler.close()
+
+
+def test_an_error_ends_a_batch_whose_other_step_is_under_way() -> None:
+    """What the other step says is of no use any more, and ends nothing twice."""
+    scheduler: Scheduler[Any] = Scheduler(4, workers=2)
+    log: list[str] = []
+    gate, problem = Gate(), LookupError("x")
+
+    def fail() -> str:
+        raise problem
+
+    job = scheduler.submit([gate, fail, *record(log, "third")])
+    assert error(job) is problem
+    gate.released.set()
+    wait_for(lambda: job.running == 0)
+    assert result(scheduler.submit(record([], "next"))) == ("next",)
+    assert log == []
+    assert scheduler.is_healthy()
+    scheduler.close()
+
+
 class Crowd:
     """Threads that submit jobs of all kinds, and keep what was accepted."""
 
-    def __init__(self, scheduler: Scheduler[Any], seed: int) -> None:
+    def __init__(self, scheduler: Scheduler[Any], seed: int, at_once: int) -> None:
         self._scheduler = scheduler
         self._seed = seed
-        self._one_at_a_time = threading.Lock()
+        self._so_many_at_a_time = threading.BoundedSemaphore(at_once)
         self.accepted: list[tuple[tuple[Any, ...], Job[Any]]] = []
         self.refused: list[EdgeError] = []
         self.collisions = 0
@@ -387,7 +452,7 @@ class Crowd:
 
     def _step(self, value: Any, fails: bool) -> Callable[[], Any]:
         def step() -> Any:
-            if not self._one_at_a_time.acquire(blocking=False):
+            if not self._so_many_at_a_time.acquire(blocking=False):
                 self.collisions += 1
                 return value
             try:
@@ -395,16 +460,17 @@ class Crowd:
                     raise LookupError(value)
                 return value
             finally:
-                self._one_at_a_time.release()
+                self._so_many_at_a_time.release()
 
         return step
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(8))
-def test_no_caller_is_ever_left_waiting(seed: int) -> None:
+def test_no_caller_is_ever_left_waiting(seed: int, workers: int) -> None:
     """Under a storm with errors, deadlines, absconders and a stop, every accepted job ends."""
-    scheduler: Scheduler[Any] = Scheduler(queue_size=8)
-    crowd = Crowd(scheduler, seed)
+    scheduler: Scheduler[Any] = Scheduler(8, workers)
+    crowd = Crowd(scheduler, seed, workers)
 
     crowd.run(threads=4, jobs=60, close_after=seed * 12)
 

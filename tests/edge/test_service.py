@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from edge import service as module
+from edge.cpu import default_threads
 from edge.errors import ClientGone, InvalidText, InvalidValue, NotReady
 from edge.metrics import Metrics
 from edge.predictor import Predictor
 from edge.query import Query
-from edge.service import Service, build_answer
+from edge.service import Service, build_answer, open_predictor
 from edge.settings import Settings
+from edge.shadow import Asked
+from edge.slot import LoadedModel
 from edge.wire import ClassifyAnswer, ClassifyRequest, Reason
 from tests.models import INTENTS
 
@@ -121,13 +125,22 @@ def test_intents_show_the_thresholds_that_hold(service: Service, predictor: Pred
     assert [i.threshold for i in shown] == [predictor.threshold(intent) for intent in own]
 
 
-def test_thread_count_is_the_one_in_use(predictor: Predictor) -> None:
-    """Zero in the settings means: found out; the number shown is never zero."""
-    for threads in (0, 3):
-        service = Service(predictor, Settings(threads=threads, drain_timeout_s=0.0), Metrics())
-        assert service.describe_model().threads == threads or threads == 0
-        assert service.describe_model().threads >= 1
-        service.close()
+@pytest.mark.parametrize(
+    ("asked", "threads", "runs"),
+    [
+        ({"threads": 3}, 3, 3),
+        ({"threads": 3, "parallel_runs": 2}, 3, 2),
+        ({}, 1, default_threads()),
+    ],
+)
+def test_thread_count_is_the_one_in_use(asked: dict[str, int], threads: int, runs: int) -> None:
+    """As set; zero in the settings means: found out, which for the starter is one for a run."""
+    settings = Settings(drain_timeout_s=0.0, **asked)  # type: ignore[arg-type]
+    service = Service(open_predictor(settings), settings, Metrics())
+    shown = service.describe_model()
+    service.close()
+
+    assert (shown.threads, shown.parallel_runs) == (threads, runs)
 
 
 def test_top_k_cuts_scores_alone(predictor: Predictor) -> None:
@@ -139,3 +152,130 @@ def test_top_k_cuts_scores_alone(predictor: Predictor) -> None:
     assert answer.timings.queue_ms == 1.235
     is_reached = answer.reason is Reason.ABOVE_THRESHOLD
     assert is_reached == (answer.label is not None)
+
+
+class Ear:
+    """Hears what observers are told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Asked] = []
+
+    def answered(self, model: LoadedModel, asked: Asked) -> None:
+        """A model answered a text."""
+        self.heard.append(asked)
+
+    def failed(self, model: LoadedModel) -> None:
+        """A model failed on a text."""
+
+
+def test_repeated_text_is_answered_from_memory(service: Service) -> None:
+    """The same scores to the last bit, another id, and no time spent."""
+    (first,), (again,) = classify(service, text=TEXT), classify(service, text=TEXT)
+
+    assert (first.cached, again.cached) == (False, True)
+    assert again.scores == first.scores
+    assert (again.tokens, again.label, again.reason) == (first.tokens, first.label, first.reason)
+    assert again.id != first.id
+    assert (again.timings.tokenize_ms, again.timings.infer_ms) == (0, 0)
+
+
+def test_repeats_within_a_batch_are_answered_from_memory(predictor: Predictor) -> None:
+    """Also what came while the first of them still waited."""
+    service = Service(predictor, replace(SETTINGS, parallel_runs=1), Metrics())
+    answers = classify(service, texts=[TEXT, "why?", TEXT])
+    service.close()
+
+    assert [answer.cached for answer in answers] == [False, False, True]
+    assert answers[2].scores == answers[0].scores
+
+
+def test_whatever_changes_the_question_asks_the_model(service: Service) -> None:
+    """Labels, and how they are scored."""
+    classify(service, text=TEXT)
+
+    for other in ({"labels": ["a", "b"]}, {"multi_label": True}, {"max_tokens": 8}):
+        assert not classify(service, text=TEXT, **other)[0].cached
+        assert classify(service, text=TEXT, **other)[0].cached
+
+
+def test_repeats_can_be_switched_off(predictor: Predictor) -> None:
+    """For measurements, or where every byte counts."""
+    service = Service(predictor, replace(SETTINGS, repeat_cache=0), Metrics())
+    answers = [classify(service, text=TEXT)[0] for _ in range(2)]
+    service.close()
+
+    assert not any(answer.cached for answer in answers)
+
+
+def test_another_model_begins_with_nothing(service: Service, load: Any) -> None:
+    """And the one that is retired forgets what it said."""
+    classify(service, text=TEXT)
+    before = service.slot.model
+
+    async def swap() -> None:
+        old = service.switch(await service.load(Settings().bundle))
+        assert old is not None
+        await old.retire(1.0)
+
+    asyncio.run(swap())
+    assert before is not None
+    assert len(before.repeats) == 0
+    assert not classify(service, text=TEXT)[0].cached
+
+
+def test_repeats_are_no_samples_of_the_models_speed(service: Service) -> None:
+    """A comparison of models counts what the model took when it was asked, never nothing."""
+    ear = Ear()
+    service.observers.add(ear)
+    for _ in range(2):
+        classify(service, text=TEXT)
+    model = service.slot.model
+
+    assert model is not None
+    assert len(model.times_ms) == 1
+    assert [asked.is_repeat for asked in ear.heard] == [False, True]
+    assert ear.heard[1].ms == ear.heard[0].ms
+    metrics = service._metrics.render()
+    assert b"intentd_repeats_total 1.0" in metrics
+    assert b'intentd_stage_seconds_count{stage="infer"} 1.0' in metrics
+
+
+def test_a_budget_lowers_the_window_and_the_answer_says_so(predictor: Predictor) -> None:
+    """The smaller of both holds; the same window gives the scores that `max_tokens` gives."""
+    text = "why did the harbour freeze over in the winter of the great storm " * 60
+    service = Service(predictor, replace(SETTINGS, latency_budget_ms=1), Metrics())
+    asyncio.run(service.warm_up())
+    ((tight,), (loose,)) = (classify(service, text=text, latency_budget_ms=b) for b in (1, 600_000))
+    service.close()
+    window = tight.tokens.window
+
+    assert loose.tokens == tight.tokens
+    assert tight.tokens.window_reason == "latency_budget"
+    assert tight.tokens.truncated
+    assert window is not None
+    assert tight.tokens.used == window < predictor.bundle.manifest.max_tokens
+    free = Service(predictor, SETTINGS, Metrics())
+    ((same,), (whole,)) = (classify(free, text=text, max_tokens=n) for n in (window, None))
+    free.close()
+    assert same.scores == tight.scores != whole.scores
+    assert (same.tokens.window_reason, whole.tokens.window_reason) == ("max_tokens", "model")
+    assert whole.tokens.window == predictor.bundle.manifest.max_tokens
+
+
+def test_every_run_teaches_what_runs_cost(service: Service) -> None:
+    """So that a budget that comes later finds a machine that is known; repeats teach nothing."""
+    model = service.slot.model
+    assert model is not None
+    assert model.pace.cost_ms(1, 8) is None
+    for _ in range(2):
+        classify(service, text=TEXT)
+    cost_ms = model.pace.cost_ms(1, 8)
+
+    assert cost_ms is not None
+    assert cost_ms == pytest.approx(model.times_ms[0])
+
+
+def test_a_bad_template_is_refused_with_a_budget_too(service: Service) -> None:
+    """As without one."""
+    with pytest.raises(InvalidValue, match="hypothesis_template"):
+        classify(service, text=TEXT, hypothesis_template="no place", latency_budget_ms=5)

@@ -14,7 +14,9 @@ from edge.slot import LoadedModel, Slot
 
 def model(name: str = "a") -> LoadedModel:
     """A model that has a name, and computes nothing."""
-    predictor = SimpleNamespace(bundle=SimpleNamespace(digest=name))
+    predictor = SimpleNamespace(
+        bundle=SimpleNamespace(digest=name, manifest=SimpleNamespace(max_tokens=8))
+    )
     return LoadedModel(cast(Any, predictor), 4)
 
 

@@ -63,6 +63,7 @@ from edge.wire import (
     Timings,
     TokenInfo,
     UseReceipt,
+    WindowReason,
     decode,
 )
 
@@ -88,7 +89,13 @@ def message(model: type[BaseModel], /, **fields: st.SearchStrategy[Any]) -> st.S
 
 
 score = message(Score, label=texts, score=numbers)
-tokens = message(TokenInfo, used=st.integers(0), truncated=st.booleans())
+tokens = message(
+    TokenInfo,
+    used=st.integers(0),
+    truncated=st.booleans(),
+    window=maybe | st.integers(1),
+    window_reason=st.sampled_from(WindowReason),
+)
 timings = message(Timings, queue_ms=numbers, tokenize_ms=numbers, infer_ms=numbers)
 model_info = message(ModelInfo, name=texts, version=texts, phase=texts, digest=texts)
 label_set = message(LabelSetInfo, name=texts, version=texts, digest=texts)
@@ -104,6 +111,7 @@ answer = message(
     label_set=label_set,
     tokens=tokens,
     timings=timings,
+    cached=st.booleans(),
 )
 batch = message(BatchAnswer, predictions=st.lists(answer, max_size=2))
 intent = message(
@@ -127,6 +135,7 @@ model_answer = message(
     licence=texts,
     source=texts,
     threads=st.integers(),
+    parallel_runs=st.integers(),
     runtime=texts,
     probation=st.booleans(),
     loaded=st.booleans(),
@@ -138,6 +147,7 @@ options: dict[str, st.SearchStrategy[Any]] = {
     "hypothesis_template": maybe | texts,
     "top_k": maybe | st.integers(1, 64),
     "max_tokens": maybe | st.integers(1),
+    "latency_budget_ms": maybe | st.integers(1, 600_000),
     "deadline_ms": maybe | st.integers(1, 600_000),
 }
 request_of_one = message(ClassifyRequest, text=texts, texts=maybe, content=maybe | texts, **options)
@@ -469,11 +479,15 @@ INVALID: dict[str, tuple[bytes, str]] = {
     ),
     **{
         f"{value} for {field}": (with_text(f'"{field}": {value}'), field)
-        for field in ("top_k", "max_tokens", "deadline_ms")
+        for field in ("top_k", "max_tokens", "latency_budget_ms", "deadline_ms")
         for value in ("0", "-1", "true", '"1"', "1.5", "1.0", "NaN", "Infinity", "1e400", "[1]")
     },
     "too many for top_k": (with_text('"top_k": 1025'), "top_k"),
     "too many for deadline_ms": (with_text('"deadline_ms": 600001'), "deadline_ms"),
+    "too many for latency_budget_ms": (
+        with_text('"latency_budget_ms": 600001'),
+        "latency_budget_ms",
+    ),
     "unknown field": (with_text('"txt": "y"'), "txt: unknown field; known are text, texts,"),
 }
 
