@@ -38,8 +38,8 @@ LONE_THREAD = frozenset({Task.ZERO_SHOT_EMBEDDING})
 
 Source: the starter on two cores takes 2.2 ms on one thread and 2.6 on two (benchmarks/NOTES.md).
 """
-LONE_RUN = frozenset({Task.ZERO_SHOT_NLI})
-"""A run holds a row for each label: two at once would take twice the memory, and gain little."""
+MOST_RUNS: Mapping[Task, int] = {Task.ZERO_SHOT_NLI: 1, Task.SEQUENCE_CLASSIFICATION: 4}
+"""Runs at once, lest their memory add up; one of NLI holds a row a label, and fills the cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,9 @@ class Predictor:
         self._thresholds_of = lru_cache(32)(self._read_thresholds)
         self._family.prepare(self.label_set, self._vector_file(options.vectors))
 
-    @property
-    def runs_in_parallel(self) -> bool:
-        """Whether several texts at once are answered sooner than one after the other."""
-        return self.bundle.manifest.task not in LONE_RUN
+    def runs_at_once(self, threads: int) -> int:
+        """How many texts are best read at once, with so many threads to use."""
+        return min(threads, MOST_RUNS.get(self.bundle.manifest.task, threads))
 
     @property
     def fixed_labels(self) -> bool:

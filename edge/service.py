@@ -370,10 +370,9 @@ def open_predictor(settings: Settings, bundle: Bundle | None = None) -> Predicto
 
 
 def _runs_at_once(settings: Settings, predictor: Predictor) -> int:
-    """Texts that are read at once: as set, else as many as there are threads to use."""
-    if settings.parallel_runs:
-        return settings.parallel_runs
-    return (settings.threads or default_threads()) if predictor.runs_in_parallel else 1
+    """Texts that are read at once: as set, else what is best with the threads to use."""
+    threads = settings.threads or default_threads()
+    return settings.parallel_runs or predictor.runs_at_once(threads)
 
 
 def _open_warm(settings: Settings, path: Path) -> Predictor:

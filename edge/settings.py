@@ -162,8 +162,8 @@ class Settings:
     )
     parallel_runs: int = _setting(
         0,
-        "Texts that the model reads at once, with the same scores; 0 means one for each core, and "
-        "one alone for zero-shot NLI, whose runs are large.",
+        "Texts that the model reads at once, with the same scores; 0 means one for each core, four "
+        "at most for fixed labels, and one alone for zero-shot NLI, whose runs are large.",
         0,
         64,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from edge import service as module
+from edge.bundle import Task
 from edge.cpu import default_threads
 from edge.errors import ClientGone, InvalidText, InvalidValue, NotReady
 from edge.metrics import Metrics
@@ -83,8 +86,13 @@ def test_client_that_left_is_not_answered(
 ) -> None:
     """What it asked for is dropped, and nothing is counted as answered."""
     monkeypatch.setattr(module, "GONE_CHECK_S", 0.0)
+    model, is_over = service.slot.model, threading.Event()
+    assert model is not None
+    for _ in range(service.describe_model().parallel_runs):
+        model.scheduler.submit([is_over.wait])  # every worker is at something else
     with pytest.raises(ClientGone):
         asyncio.run(service.classify(ClassifyRequest(texts=[TEXT] * 3), at_once))
+    is_over.set()
     lines = service._metrics.render().decode().splitlines()
     counted = [line for line in lines if line.startswith("intentd_predictions_total{")]
     assert counted
@@ -279,3 +287,19 @@ def test_a_bad_template_is_refused_with_a_budget_too(service: Service) -> None:
     """As without one."""
     with pytest.raises(InvalidValue, match="hypothesis_template"):
         classify(service, text=TEXT, hypothesis_template="no place", latency_budget_ms=5)
+
+
+@pytest.mark.parametrize(
+    ("task", "threads", "runs"),
+    [
+        (Task.ZERO_SHOT_EMBEDDING, 8, 8),
+        (Task.SEQUENCE_CLASSIFICATION, 8, 4),
+        (Task.SEQUENCE_CLASSIFICATION, 2, 2),
+        (Task.ZERO_SHOT_NLI, 8, 1),
+    ],
+)
+def test_as_many_runs_at_once_as_memory_allows(task: Task, threads: int, runs: int) -> None:
+    """Long rows, or a row for each label, must not add up."""
+    bundle = SimpleNamespace(manifest=SimpleNamespace(task=task))
+
+    assert Predictor.runs_at_once(cast(Any, SimpleNamespace(bundle=bundle)), threads) == runs
