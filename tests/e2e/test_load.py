@@ -47,9 +47,12 @@ def batch(size: int, **fields: Any) -> bytes:
 
 @contextmanager
 def busy(daemon: Daemon, size: int, count: int = 2) -> Iterator[list[Connection]]:
-    """Several batches in work at once; at every moment one of them runs and the others wait."""
+    """Several batches in work at once; as many run as there are workers, `count - 1` more wait."""
+    workers = ask(daemon.socket, "GET", "/v1/model").json["parallel_runs"]
     with ExitStack() as opened:
-        connections = [opened.enter_context(Connection(daemon.socket)) for _ in range(count)]
+        connections = [
+            opened.enter_context(Connection(daemon.socket)) for _ in range(count + workers - 1)
+        ]
         for connection in connections:
             connection.send(batch(size))
         wait_until(lambda: metric(daemon.socket, "intentd_queue_depth") >= count - 1, "all at work")
