@@ -123,6 +123,7 @@ class Service:
         async with self.slot.use(patience_s) as model:
             questions = self._questions(model, request)
             if (repeated := self._find_repeated(model, questions)) is not None:
+                await asyncio.sleep(0)  # whoever asks in a loop lets the others have their turn
                 return self._answers(model, repeated, request)
             steps = [partial(self._judge, model, question) for question in questions]
             waited_ms = int((time.monotonic() - started) * 1e3)
@@ -221,7 +222,9 @@ class Service:
         predictor = model.predictor
         own = predictor.bundle.manifest.max_tokens
         query, window = fit_window(query, own, budget_ms, model.pace, predictor.shape)
-        return _Question(query, window, model.repeats.key_of(query))
+        # On probation it must show what it can, also on what it has said before.
+        key = None if self.is_on_probation() else model.repeats.key_of(query)
+        return _Question(query, window, key)
 
     def _budget_ms(self, request: ClassifyRequest) -> int | None:
         """The smaller of the daemon's and the request's; None if there is neither."""
@@ -296,14 +299,7 @@ class Service:
         took_ms = milliseconds(judged.said)
         if not judged.is_repeat:
             model.times_ms.append(took_ms)
-        asked = Asked(
-            judged.query,
-            is_default,
-            judged.text_key,
-            judged.said.raw_label,
-            took_ms,
-            judged.is_repeat,
-        )
+        asked = Asked(judged.query, is_default, judged.text_key, judged.said.raw_label, took_ms)
         for observer in tuple(self.observers):
             observer.answered(model, asked)
 

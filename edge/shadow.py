@@ -36,9 +36,7 @@ class Asked:
     raw_label: str | None = None
     """What was said; None where it is not known."""
     ms: float | None = None
-    """What that took: reading and running."""
-    is_repeat: bool = False
-    """Whether the model was not asked again; `ms` is then what it took when it was."""
+    """What that took: reading and running; of a repeated text, when the model was last asked."""
 
 
 class Observer(Protocol):
@@ -88,9 +86,8 @@ class Shadow:
     def answered(self, model: LoadedModel, asked: Asked) -> None:
         """Take a live text, if there is room; count one that the candidate itself answered."""
         if model is self._candidate:
-            if not asked.is_repeat:  # an answer from memory says nothing new of it
-                self.tally.add(None, asked.ms or 0.0)
-                self.changed.set()
+            self.tally.add(None, asked.ms or 0.0)
+            self.changed.set()
             return
         if len(self._waiting) >= QUEUE_TEXTS:
             self.tally.dropped += 1
