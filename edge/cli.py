@@ -94,7 +94,7 @@ def serve(settings: Settings) -> None:
     gc.disable()  # what is imported stays: looking through it again and again is a tenth of a start
     from edge.daemon import configure_logging
     from edge.daemon import serve as serve_forever
-    from edge.memory import release_memory
+    from edge.memory import keep_out_of_collections, release_memory
 
     def say_ready(address: str, model: ModelInfo) -> None:
         seconds = time.monotonic() - started
@@ -103,8 +103,8 @@ def serve(settings: Settings) -> None:
         data = f'-d \'{{"text": "{EXAMPLE_TEXT}"}}\''
         path = shlex.quote(address)
         write_line(f"try: curl --unix-socket {path} http://intentd/v1/classify {data}")
+        keep_out_of_collections()
         release_memory()  # what loading took for a while
-        gc.freeze()  # nor is it looked through while answering
         gc.enable()
 
     configure_logging(settings.log_level)

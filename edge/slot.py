@@ -87,7 +87,7 @@ class LoadedModel:
         await asyncio.to_thread(self.scheduler.close, 0.0)
         self.repeats.clear()
         del self.predictor  # what still refers to this model must not keep its memory
-        await asyncio.to_thread(release_memory)
+        await asyncio.to_thread(release_memory, is_model=True)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -1,4 +1,4 @@
-"""Whether the model stays in memory while nobody asks: unloaded when idle, kept when told so."""
+"""What stays in memory while nobody asks: never the remains of a load, and the model as told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from edge.errors import EdgeError, NotReady
+from edge.memory import release_memory
 from edge.service import Service
 from edge.slot import LoadedModel
 from edge.wire.models import KeepAnswer
@@ -17,7 +18,7 @@ __all__ = ["Warmth"]
 
 log = logging.getLogger("intentd.models")
 
-MAX_CHECK_S = 30.0
+QUIET_S = 10.0  # without a request after which free memory goes back to the kernel
 
 
 class Warmth:
@@ -35,15 +36,17 @@ class Warmth:
         """
         self._service, self._idle_s, self._is_needed = service, idle_unload_s, is_needed
         self._kept_until: float | None = 0.0
+        self._tidied = 0.0  # when the request was made that was tidied up after last
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
-        if not self._idle_s:
-            return
         while True:
-            await asyncio.sleep(min(self._idle_s / 4, MAX_CHECK_S))
-            if self._is_idle():
+            await asyncio.sleep(min(self._idle_s / 4 or QUIET_S, QUIET_S))
+            if self._idle_s and self._is_idle():
                 await self._unload()
+            elif self._is_to_tidy():
+                self._tidied = self._service.last_used
+                await asyncio.to_thread(release_memory)
 
     async def keep(self, seconds: float | None) -> KeepAnswer:
         """Keep the model in memory so long (None: for good; 0: no longer), and have it there.
@@ -68,6 +71,10 @@ class Warmth:
         if self._kept_until is None or now < self._kept_until:
             return False
         return now - self._service.last_used > self._idle_s
+
+    def _is_to_tidy(self) -> bool:
+        last = self._service.last_used
+        return last != self._tidied and time.monotonic() - last > QUIET_S
 
     async def _unload(self) -> None:
         model = self._service.slot.model

@@ -37,6 +37,7 @@ plausible: dict[str, st.SearchStrategy[Any]] = {
     "hypothesis_template": st.sampled_from(["{}", "a {}", "{0}", "{label.__class__}", "{", "%s"]),
     "top_k": st.integers(-1, 66),
     "max_tokens": st.integers(-1, 300),
+    "latency_budget_ms": st.integers(0, 600_001),
     "deadline_ms": st.integers(0, 600_001),
 }
 

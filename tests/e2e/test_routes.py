@@ -117,6 +117,8 @@ def test_max_tokens_lowers_the_window_and_never_raises_it(daemon: Daemon) -> Non
     assert classify(daemon, text=text, max_tokens=16).tokens.model_dump() == {
         "used": 16,
         "truncated": True,
+        "window": 16,
+        "window_reason": "max_tokens",
     }
     wide = classify(daemon, text=text, max_tokens=100_000)
     assert wide.tokens.used <= window

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 import pytest
 
-from edge.memory import free_bytes, needed_bytes, release_memory, resident_bytes
+from edge.memory import (
+    free_bytes,
+    keep_out_of_collections,
+    needed_bytes,
+    release_memory,
+    resident_bytes,
+)
 
 GIB = 1 << 30
 
@@ -73,3 +80,22 @@ def test_freed_memory_goes_back() -> None:
     del pieces
     release_memory()
     assert resident_bytes() < before + (full - before) / 2
+
+
+class Ring:
+    """Something that only a collection frees, as a model is whose parts know it."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_was_there_at_the_start_goes_with_its_model() -> None:
+    """No collection looks through it until then."""
+    ring = Ring()
+    alive = weakref.ref(ring)
+    keep_out_of_collections()
+    del ring
+    release_memory()
+    assert alive() is not None
+    release_memory(is_model=True)
+    assert alive() is None
