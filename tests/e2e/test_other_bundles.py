@@ -72,6 +72,8 @@ def test_window_must_hold_the_longest_hypothesis(nli: Daemon) -> None:
     assert classify(nli, labels=LABELS, max_tokens=needed).json["tokens"] == {
         "used": needed,
         "truncated": True,
+        "window": needed,
+        "window_reason": "max_tokens",
     }
     assert classify(nli, labels=LABELS, max_tokens=needed - 1).code == "window_too_small"
 
