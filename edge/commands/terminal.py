@@ -17,7 +17,7 @@ import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge.errors import InvalidRequest
 
@@ -141,7 +141,7 @@ def open_terminal() -> Iterator[Terminal]:
         raise InvalidRequest(f"expected a terminal, found none: {reason}")
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
-    with _ending_signals_raise(), _told_of_new_size() as wakeup:
+    with _ending_signals_raise(), _told_of_signals() as wakeup:
         try:
             tty.setcbreak(keyboard, termios.TCSAFLUSH)
             _disable_suspension(keyboard)
@@ -177,19 +177,20 @@ def _ending_signals_raise() -> Iterator[None]:
 
 
 @contextmanager
-def _told_of_new_size() -> Iterator[int]:
-    """A file descriptor that becomes readable when the window's size changes."""
+def _told_of_signals() -> Iterator[int]:
+    """A file descriptor that becomes readable with every signal, the one for a new size included.
+
+    The interpreter writes to it at once. A handler would run only after a wait for a key that has
+    just begun, and a signal that came a moment before it would not be heeded until the next key.
+    """
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
-
-    def tell(*_: Any) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(writable, b"\0")
-
-    before = signal.signal(signal.SIGWINCH, tell)
+    before = signal.signal(signal.SIGWINCH, lambda *_: None)
+    told_before = signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     try:
         yield readable
     finally:
+        signal.set_wakeup_fd(told_before)
         signal.signal(signal.SIGWINCH, before)
         os.close(readable)
         os.close(writable)

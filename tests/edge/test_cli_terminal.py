@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.commands.terminal import _told_of_signals
 from tests.daemons import clean_environment
 from tests.terminals import Person, on_terminal
 
@@ -89,6 +91,16 @@ def test_signals_give_the_terminal_back(
 
     assert person.wait() == status
     assert LEFT in person.raw
+
+
+def test_a_signal_just_before_a_wait_ends_it() -> None:
+    """It is told by the interpreter itself: a handler would run only when the wait is over."""
+    with _told_of_signals() as told:
+        before = signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, before)
+        assert select.select([told], [], [], 0)[0] == [told]
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_crash_gives_the_terminal_back(person: Person) -> None:
