@@ -20,6 +20,7 @@ import onnxruntime as ort
 
 from edge.cpu import Cpu, default_threads, read_cpu
 from edge.errors import BundleIncompatible
+from edge.memory import weights_apart
 
 __all__ = ["Graph", "RuntimeOptions", "runtime_version"]
 
@@ -59,11 +60,12 @@ class Graph:
             BundleIncompatible: The runtime cannot load it, or its inputs are not rows of token ids.
         """
         try:
-            self._session = ort.InferenceSession(
-                str(path),
-                _session_options(options, cpu or read_cpu()),
-                providers=["CPUExecutionProvider"],
-            )
+            with weights_apart():
+                self._session = ort.InferenceSession(
+                    str(path),
+                    _session_options(options, cpu or read_cpu()),
+                    providers=["CPUExecutionProvider"],
+                )
         except Exception as error:  # onnxruntime raises its own unrelated types, and RuntimeError
             raise BundleIncompatible(
                 f"{path}: onnxruntime {ort.__version__} cannot load the graph: {error}"

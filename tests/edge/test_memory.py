@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from edge.memory import (
+    WEIGHT_BYTES,
     free_bytes,
     keep_out_of_collections,
     needed_bytes,
     release_memory,
     resident_bytes,
+    weights_apart,
 )
 
 GIB = 1 << 30
@@ -99,3 +101,17 @@ def test_what_was_there_at_the_start_goes_with_its_model() -> None:
     assert alive() is not None
     release_memory(is_model=True)
     assert alive() is None
+
+
+def test_weights_go_back_at_once_whatever_was_freed_before() -> None:
+    """glibc pools blocks as large as one that was freed; where weights lie, none stays behind."""
+    block = 8 << 20
+    del_me = bytearray(block)
+    del del_me  # from now on the C library would pool blocks of this size
+    with weights_apart():
+        weights = [bytearray(WEIGHT_BYTES) for _ in range(200)]
+    keep = bytearray(100)  # lies above them, were they in a pool
+    full = resident_bytes()
+    del weights
+    assert resident_bytes() < full - 180 * WEIGHT_BYTES
+    del keep
