@@ -30,6 +30,9 @@ FIT = "intentd.fit"
 BUNDLE = "bundle"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
+KNOCKED = ("postgresql", "mysql")
+"""Databases whose drivers know `connect_timeout`."""
+CONNECT_TIMEOUT_S = 10
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 MAX_PARAMS, MAX_METRICS = 100, 1000  # so many MLflow takes at once
 MAX_VALUE_CHARS = 250
@@ -74,6 +77,7 @@ class Registry:
         self.name = _shown(self._uri)
         """The address without a password."""
         with self._asking():
+            _knock(self._uri)
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
@@ -227,6 +231,18 @@ def _prepare() -> None:
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _knock(uri: str) -> None:
+    """Connect to a database server once: MLflow itself tries ten times, in minutes of silence."""
+    if uri.partition("://")[0].partition("+")[0] in KNOCKED:
+        from sqlalchemy import create_engine
+
+        engine = create_engine(uri, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _place(settings: Settings) -> tuple[str, str | None]:

@@ -409,6 +409,7 @@ def half_written(descriptor: int, data: bytes) -> None:
         ("mlruns", 2, "MLflow keeps no registry in a directory"),
         ("file:///tmp/mlruns", 2, "MLflow keeps no registry in a directory"),
         ("sqlite:////proc/none/mlflow.db", 3, "sqlite:////proc/none/mlflow.db"),
+        ("postgresql://ann:secret@127.0.0.1:9/x", 3, "postgresql://127.0.0.1:9/x"),
     ],
 )
 def test_a_registry_that_does_not_answer_is_one_line(
