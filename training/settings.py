@@ -100,6 +100,11 @@ class BuildSettings:
     folds: Annotated[int, Field(ge=2)] = 5
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Something must be left to learn from."""
+        if self.dev + self.calibration >= 1:
+            raise ValueError("expected dev and calibration to be less than 1 together")
+
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
@@ -351,6 +356,8 @@ def _say(error: ValidationError) -> str:
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = difflib.get_close_matches(place, _names(Settings), 1)
         return f"unknown setting {place}" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{place}: {problem['msg']}, found {problem['input']!r}"
 
 

@@ -26,6 +26,7 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
     [
         ("build.near_dupliate=1", "did you mean build.near_duplicate"),
         ("build.dev=2", "build.dev"),
+        ("build={dev = 0.6, calibration = 0.4}", "less than 1 together$"),
         ("build.leaks=ignore", "fail"),
         ("build", "section.key=value"),
         ("a.b.c=1", "section.key=value"),
