@@ -235,6 +235,7 @@ class ShadowSettings:
     logged: tuple[str, ...] = ()
     """A box's predictions.db, an export (.ndjson, .jsonl, .parquet), or files of rows."""
     engine: Literal["local", "ray"] = "local"
+    """Where both answer: in this process, or on a Ray cluster."""
     address: str = ""
     """Of the Ray cluster; an empty string means RAY_ADDRESS, else one on this machine."""
     workers: Annotated[int, Field(ge=1)] = 2
