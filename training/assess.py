@@ -102,13 +102,15 @@ def assess(
 
 
 def say_gates(counts: Mapping[str, Any]) -> Iterator[str]:
-    """A line for every gate that was not passed, and one for what cannot be told yet."""
+    """A line for every gate that was not passed, or not by all; and what cannot be told yet."""
     for gate in counts["gates"]:
         if not gate["passed"]:
             name, sign = GATES[gate["name"]]
             value = "no number" if gate["found"] is None else f"{gate['found']:.3f}"
             detail = f" ({gate['detail']})" if gate["detail"] else ""
             yield f"expected {name} {sign} {gate['expected']:g}, found {value}{detail}"
+        elif gate["detail"]:
+            yield gate["detail"]
     yield proof_line(counts)
 
 

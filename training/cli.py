@@ -29,6 +29,7 @@ for command in (build, augment, fit, export, assess, shadow, run, promote, publi
 
 EXIT_UNABLE = 3
 EXIT_BUG = 70
+EXIT_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main() -> None:
@@ -41,6 +42,10 @@ def main() -> None:
 
     try:
         app(prog_name="intentd-train")
+    except SystemExit as end:
+        if end.code not in EXIT_INTERRUPTED:
+            raise
+        _end("interrupted; nothing is half-written, call it again to go on", end.code)
     except (EdgeError, ExportError, TrainingError) as error:
         _end(str(error), error.exit_code)
     except ModuleNotFoundError as error:
@@ -50,10 +55,10 @@ def main() -> None:
             EXIT_BUG,
         )
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        place = error.filename or "the working directory"
         _end(
-            f"{place}expected to read and write there, but {error.strerror or error}; make room or "
-            "mend it, or choose another --work-dir; what was there is as it was",
+            f"{place}: expected to read and write there, but {error.strerror or error}; make room "
+            "or mend it, or choose another --work-dir; what was there is as it was",
             EXIT_UNABLE,
         )
 

@@ -96,6 +96,8 @@ def print_outcome(outcome: Outcome, folder: Path, as_json: bool, hide: Sequence[
 
 
 def _say(value: Any) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_say(each)}" for name, each in value.items())
     if isinstance(value, list):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,9 +18,14 @@ from training.cli_options import (
     print_outcome,
 )
 
+if TYPE_CHECKING:
+    from training.pipeline import Step
+    from training.stage import Outcome
+
 __all__ = ["run"]
 
 EXIT_NO = 1
+REPORT = "report.html"
 
 
 def run(
@@ -43,8 +49,6 @@ def run(
     Example: intentd-train run postgresql://collector@db/intentd
     """
     settings = open_settings(config, overrides, work_dir, collect_sources=sources)
-    from pathlib import Path
-
     from export.report import Reporter
     from training.pipeline import plan
     from training.pipeline import run as run_stages
@@ -62,7 +66,7 @@ def run(
         counts = outcome.manifest["counts"]
         done[step.name] = {"skipped": outcome.skipped, "counts": counts}
         if not as_json:
-            print_outcome(outcome, Path(settings.work_dir) / step.name, False, hide=step.hidden)
+            _print_stage(Path(settings.work_dir) / step.name, outcome, step)
         for line in step.remarks(counts):
             typer.echo(f"{step.name}: {line}", err=True)
         if no := step.refusal(counts):
@@ -73,3 +77,9 @@ def run(
         typer.echo(f"intentd-train: {step.name}: {'; '.join(no)}", err=True)
         raise typer.Exit(EXIT_NO)
     typer.echo("run: done; to let it in: intentd-train promote --to staging --why …", err=True)
+
+
+def _print_stage(folder: Path, outcome: Outcome, step: Step) -> None:
+    print_outcome(outcome, folder, False, hide=step.hidden)
+    if (folder / REPORT).exists():
+        typer.echo(f"report: {folder / REPORT}")

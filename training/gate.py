@@ -47,7 +47,7 @@ class Check:
     found: float
     passed: bool
     detail: str = ""
-    """What stands behind a no; empty where there is nothing to add."""
+    """What stands behind it; empty where there is nothing to add."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -78,10 +78,16 @@ class GateDecision:
 
 
 def decide(measured: Measured, thresholds: Thresholds) -> GateDecision:
-    """Hold what was measured against what is asked. A number that is none fails."""
+    """Hold what was measured against what is asked. A number that is none fails.
+
+    A class without a golden row cannot be judged, and is named where the floor is.
+    """
     worst = [(label, score.f1) for label, score in measured.classes if score.n]
     weak = sorted((f1, label) for label, f1 in worst if f1 < thresholds.class_f1)
+    unjudged = [label for label, score in measured.classes if not score.n]
     lowest = min((f1 for _, f1 in worst), default=0.0)
+    details = [f"no golden row of {', '.join(unjudged)}"] if unjudged else []
+    details += [f"{label} {f1:.3f}" for f1, label in weak]
     checks = (
         _at_least("accuracy", thresholds.accuracy, measured.accuracy.value),
         _at_least("macro_f1", thresholds.macro_f1, measured.macro_f1.value),
@@ -89,7 +95,7 @@ def decide(measured: Measured, thresholds: Thresholds) -> GateDecision:
             "class_f1",
             thresholds.class_f1,
             lowest,
-            ", ".join(f"{label} {f1:.3f}" for f1, label in weak),
+            ", ".join(details),
         ),
         Check("ece", thresholds.ece, measured.ece, measured.ece <= thresholds.ece),
     )

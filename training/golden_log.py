@@ -6,15 +6,17 @@ out. Whether people agree is computed from the log, never stored.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from training.errors import InvalidRows
 from training.fold import fold
@@ -72,7 +74,11 @@ class Candidate:
 
 
 class GoldenLog:
-    """The log's content; what is added goes to the disk at once."""
+    """The log's content; what is added goes to the disk at once.
+
+    Several people may judge at the same time, each with a log of their own: an addition first takes
+    in what the others have added since.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read it; a log that is not there is empty.
@@ -83,25 +89,22 @@ class GoldenLog:
         self.path = path
         self.candidates: dict[str, Candidate] = {}
         self._texts: dict[str, str] = {}
-        data = path.read_bytes() if path.exists() else b""
-        self._whole_bytes = data.rfind(b"\n") + 1
-        for number, line in enumerate(data[: self._whole_bytes].splitlines(), 1):
-            try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise InvalidRows(
-                    f"{path}:{number}: expected a candidate or a judgement, found something else "
-                    f"({type(error).__name__}); restore the file from a backup"
-                ) from None
+        self._whole_bytes = 0
+        self._lines = 0
+        if path.exists():
+            with path.open("rb") as stream:
+                self._catch_up(stream)
 
     def add_rows(self, rows: Iterable[Row]) -> int:
         """Add candidates; a text that is there already is passed over. Returns how many are new."""
-        events = []
-        for row in rows:
-            if fold(row.text, row.content) not in self._texts and row.id not in self.candidates:
-                events.append({"event": "row", "row": row.model_dump(mode="json")})
-                self._take(events[-1])
-        self._append(events)
+        found = list(rows)
+        with self._held() as stream:
+            events = []
+            for row in found:
+                if fold(row.text, row.content) not in self._texts and row.id not in self.candidates:
+                    events.append({"event": "row", "row": row.model_dump(mode="json")})
+                    self._take(events[-1])
+            self._append(stream, events)
         return len(events)
 
     def judge(self, id: str, who: str, label: str | None) -> None:
@@ -110,16 +113,33 @@ class GoldenLog:
         Raises:
             InvalidRows: No candidate has this id.
         """
-        if id not in self.candidates:
-            raise InvalidRows(f"golden: expected the id of a candidate, found {id!r}")
-        event = {"event": "judgement", "id": id, "who": who, "label": label}
-        self._append([event])
-        self._take(event)
+        with self._held() as stream:
+            if id not in self.candidates:
+                raise InvalidRows(f"golden: expected the id of a candidate, found {id!r}")
+            event = {"event": "judgement", "id": id, "who": who, "label": label}
+            self._append(stream, [event])
+            self._take(event)
 
     def find(self, text: str, content: str | None = None) -> Candidate | None:
         """The candidate of a text."""
         id = self._texts.get(fold(text, content))
         return None if id is None else self.candidates[id]
+
+    def _catch_up(self, stream: IO[bytes]) -> None:
+        """Take in the whole lines that were not read yet."""
+        stream.seek(self._whole_bytes)
+        data = stream.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            self._lines += 1
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise InvalidRows(
+                    f"{self.path}:{self._lines}: expected a candidate or a judgement, found "
+                    f"something else ({type(error).__name__}); restore the file from a backup"
+                ) from None
+        self._whole_bytes += len(whole)
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "row":
@@ -130,17 +150,23 @@ class GoldenLog:
             judgement = Judgement(event["who"], event["label"])
             self.candidates[event["id"]].judgements.append(judgement)
 
-    def _append(self, events: list[dict[str, Any]]) -> None:
-        if not events:
-            return
+    @contextmanager
+    def _held(self) -> Iterator[IO[bytes]]:
+        """The file, up to date and nobody else's until it is closed."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lines = [json.dumps(e | {"utc": now}, ensure_ascii=False) + "\n" for e in events]
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(handle, "r+b") as stream:
-            stream.truncate(self._whole_bytes)  # what a power cut tore off a line
-            stream.seek(self._whole_bytes)
-            stream.write("".join(lines).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-            self._whole_bytes = stream.tell()
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            self._catch_up(stream)
+            yield stream
+
+    def _append(self, stream: IO[bytes], events: list[dict[str, Any]]) -> None:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lines = [json.dumps(e | {"utc": now}, ensure_ascii=False) + "\n" for e in events]
+        stream.truncate(self._whole_bytes)  # what a power cut tore off a line
+        stream.seek(self._whole_bytes)
+        stream.write("".join(lines).encode())
+        stream.flush()
+        os.fsync(stream.fileno())
+        self._whole_bytes = stream.tell()
+        self._lines += len(lines)

@@ -15,7 +15,7 @@ from typing import IO, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from training.errors import InvalidRows
+from training.errors import InvalidRows, SourceUnreachable
 
 __all__ = ["FEEDBACK", "GENERATED", "Origin", "Row", "new_file", "read_rows", "write_rows"]
 
@@ -96,8 +96,12 @@ def read_rows(path: Path) -> Iterator[Row]:
 
     Raises:
         InvalidRows: A line is no row; the message names file and line.
+        SourceUnreachable: There is no such file.
         OSError: The file cannot be read.
     """
+    if not path.exists() or path.is_dir():
+        found = "a directory" if path.is_dir() else "none"
+        raise SourceUnreachable(f"{path}: expected a file of rows (JSON lines), found {found}")
     with path.open("rb") as stream:
         for number, line in enumerate(_lines(path, stream), 1):
             if line.strip():

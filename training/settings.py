@@ -94,11 +94,19 @@ class BuildSettings:
     max_weight: Annotated[float, Field(ge=1)] = 4.0
     """Bound of a row's weight, and of its inverse."""
     dev: Share = 0.1
+    """Share of each class's sources that chooses among epochs and settings."""
     calibration: Share = 0.1
+    """The same, for temperature and thresholds."""
     suspects: bool = True
     """Whether probable label errors are looked for."""
     folds: Annotated[int, Field(ge=2)] = 5
+    """Parts in which suspects are looked for."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Something must be left to learn from."""
+        if self.dev + self.calibration >= 1:
+            raise ValueError("expected dev and calibration to be less than 1 together")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ class AugmentSettings:
     wordnet: bool = True
     """Whether WordNet is asked too, where `wn` and an English lexicon are installed."""
     noise: bool = True
+    """Whether rows are misspelt, and their case changed."""
     max_children: Count = 8
     """Synonym and noise rows of one real row: more are one row said again."""
     max_per_template: Count = 40
@@ -159,7 +168,9 @@ class FitSettings:
     batch: Annotated[int, Field(ge=1)] = 32
     """Rows a step, over all processes."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """Of a full fit: the highest, after a rise and before a fall."""
     label_smoothing: Share = 0.05
+    """Of a full fit: the share of each label that goes to all of them."""
     class_weights: bool = True
     """Whether small classes count as much as large ones."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -184,6 +195,7 @@ class ExportSettings:
     name: str = "intents"
     """The bundle's name."""
     version: str = "1"
+    """Its version."""
     licence: str | None = None
     """Of the weights; none means what the encoder's card states."""
     probes: Count = 150
@@ -203,6 +215,7 @@ class AssessSettings:
     __pydantic_config__ = STRICT
 
     macro_f1: Share = 0.88
+    """The least mean F1 over the classes."""
     class_f1: Share = 0.70
     """The least F1 that every class must reach."""
     ece: Share = 0.05
@@ -222,6 +235,7 @@ class ShadowSettings:
     logged: tuple[str, ...] = ()
     """A box's predictions.db, an export (.ndjson, .jsonl, .parquet), or files of rows."""
     engine: Literal["local", "ray"] = "local"
+    """Where both answer: in this process, or on a Ray cluster."""
     address: str = ""
     """Of the Ray cluster; an empty string means RAY_ADDRESS, else one on this machine."""
     workers: Annotated[int, Field(ge=1)] = 2
@@ -351,6 +365,8 @@ def _say(error: ValidationError) -> str:
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = difflib.get_close_matches(place, _names(Settings), 1)
         return f"unknown setting {place}" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] == "value_error":
+        return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
     return f"{place}: {problem['msg']}, found {problem['input']!r}"
 
 

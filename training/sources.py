@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.errors import InvalidRows, SourceUnreachable
+from training.errors import InvalidConfig, InvalidRows, SourceUnreachable
 from training.rows import Origin, Row
 
 __all__ = ["Reader", "Source", "open_source"]
@@ -103,6 +103,7 @@ def open_source(address: str, reader: Reader, scratch: Path) -> Source:
         scratch: A private folder for what a collector gives out.
 
     Raises:
+        InvalidConfig: The address is of no database that a collector has.
         SourceUnreachable: It does not answer, or is not there.
         InvalidRows: It is something else.
     """
@@ -127,7 +128,11 @@ def _open_collector(address: str, reader: Reader, scratch: Path) -> Source:
     from training.collector.export import Filter, Form, export_corrections
     from training.collector.migrate import check_schema
 
-    url = database_url(address)
+    try:
+        url = database_url(address)
+    except EdgeError as error:
+        said = str(error).removeprefix("--database: ")
+        raise InvalidConfig(f"collect: {said}") from None
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise SourceUnreachable(f"{url.database}: expected a collector's database, found no file")
     rows, erased = scratch / f"{len(list(scratch.iterdir()))}.ndjson", scratch / "erased.txt"

@@ -6,6 +6,7 @@ corrections, "the model says otherwise" is why they exist, so nothing is ever de
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -38,10 +39,15 @@ def find_suspects(
     Args:
         rows: With and without label; the latter are a class of their own.
         vectors: float32 [rows, dim].
-        folds: Parts in which rows are judged; classes with fewer rows are judged in fewer.
+        folds: Parts in which rows are judged; with fewer rows of a class, in fewer. The row of a
+            class that has no other cannot be judged, and takes no part.
         seed: Of the parts.
         track: Wraps the loop over the parts, for a progress bar.
     """
+    sizes = Counter(row.label for row in rows)
+    judged = [i for i, row in enumerate(rows) if sizes[row.label] > 1]
+    if len(judged) < len(rows):
+        return find_suspects([rows[i] for i in judged], vectors[judged], folds, seed, track)
     names = sorted({row.label or "" for row in rows})
     given = np.array([names.index(row.label or "") for row in rows])
     folds = min(folds, int(np.bincount(given).min(initial=len(rows))))

@@ -30,6 +30,9 @@ FIT = "intentd.fit"
 BUNDLE = "bundle"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
+KNOCKED = ("postgresql", "mysql")
+"""Databases whose drivers know `connect_timeout`."""
+CONNECT_TIMEOUT_S = 10
 ABSENT = "RESOURCE_DOES_NOT_EXIST"
 MAX_PARAMS, MAX_METRICS = 100, 1000  # so many MLflow takes at once
 MAX_VALUE_CHARS = 250
@@ -74,6 +77,7 @@ class Registry:
         self.name = _shown(self._uri)
         """The address without a password."""
         with self._asking():
+            _knock(self._uri)
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
@@ -140,7 +144,7 @@ class Registry:
 
     def download(self, version: Version, folder: Path) -> Path:
         """Fetch a version's bundle into a directory that is there; returns where it lies."""
-        with self._asking():
+        with self._asking(f"that the files are there, and that {folder} has room for them"):
             found = self._client.download_artifacts(version.run_id, BUNDLE, str(folder))
         return Path(found)
 
@@ -193,8 +197,12 @@ class Registry:
         return str(self._client.create_experiment(self._model, self._artifacts))
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """MLflow's warnings concern nobody here, and its errors become one line."""
+    def _asking(self, check: str = "promote.tracking_uri and that it runs") -> Iterator[None]:
+        """MLflow's warnings concern nobody here, and its errors become one line.
+
+        Args:
+            check: What may be wrong, where MLflow does not say it.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _prepare()
@@ -204,11 +212,10 @@ class Registry:
             try:
                 yield
             except (MlflowException, SQLAlchemyError, OSError) as error:
-                found = str(error).partition("\n")[0].replace(self._uri, self.name)
+                found = _reason(error).partition("\n")[0].replace(self._uri, self.name)
                 raise RegistryUnreachable(
                     f"{self.name}: expected MLflow to do as asked, found: "
-                    f"{found[:MAX_SHOWN_CHARS]}; check promote.tracking_uri and that it runs, then "
-                    "repeat the call"
+                    f"{found[:MAX_SHOWN_CHARS]}; check {check}, then repeat the call"
                 ) from None
 
 
@@ -227,6 +234,18 @@ def _prepare() -> None:
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _knock(uri: str) -> None:
+    """Connect to a database server once: MLflow itself tries ten times, in minutes of silence."""
+    if uri.partition("://")[0].partition("+")[0] in KNOCKED:
+        from sqlalchemy import create_engine
+
+        engine = create_engine(uri, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _place(settings: Settings) -> tuple[str, str | None]:
@@ -249,6 +268,17 @@ def _place(settings: Settings) -> tuple[str, str | None]:
 
 def _shown(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, if that is behind it: MLflow tells what it was about instead."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            place = f"{found.filename}: " if found.filename else ""
+            return f"{place}{found.strerror}"
+        found = found.__cause__ or found.__context__
+    return str(error)
 
 
 def _unless_absent(ask: Callable[[], Any]) -> Any:

@@ -26,12 +26,29 @@ from tests.training.samples import (
 )
 from training.augment.fill import augment
 from training.augment.noise import KINDS, distort
-from training.augment.synonyms import SYNONYMS, read_synonyms, reword
+from training.augment.synonyms import SYNONYMS, open_wordnet, read_synonyms, reword
 from training.augment.templates import TEMPLATES, fill, read_templates
 from training.build import build
 from training.errors import InvalidConfig, StageMissing
 from training.rows import Row
 
+WORDS = """<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE LexicalResource SYSTEM "http://globalwordnet.github.io/schemas/WN-LMF-1.1.dtd">
+<LexicalResource>
+  <Lexicon id="few" label="Few words" language="en" email="a@b" license="CC0" version="1">
+    <LexicalEntry id="few-bicycle"><Lemma writtenForm="bicycle" partOfSpeech="n"/>
+      <Sense id="few-1" synset="few-1-n"/></LexicalEntry>
+    <LexicalEntry id="few-bike"><Lemma writtenForm="bike" partOfSpeech="n"/>
+      <Sense id="few-2" synset="few-1-n"/></LexicalEntry>
+    <LexicalEntry id="few-extract"><Lemma writtenForm="extract" partOfSpeech="v"/>
+      <Sense id="few-3" synset="few-2-v"/></LexicalEntry>
+    <LexicalEntry id="few-infer"><Lemma writtenForm="infer" partOfSpeech="v"/>
+      <Sense id="few-4" synset="few-2-v"/></LexicalEntry>
+    <Synset id="few-1-n" ili="" partOfSpeech="n"/>
+    <Synset id="few-2-v" ili="" partOfSpeech="v"/>
+  </Lexicon>
+</LexicalResource>
+"""
 PROTECTED = {"extract", "why", "summarize", "photos"}
 
 
@@ -174,6 +191,20 @@ def test_a_synonym_is_never_a_protected_word() -> None:
     }
 
     assert made == {"a image"}
+
+
+def test_wordnet_gives_synonyms_of_nouns_and_of_no_verb(tmp_path: Path) -> None:
+    """By `wn`, from whatever English lexicon is installed; without one, none are given."""
+    wn = pytest.importorskip("wn", reason="no WordNet: pip install wn")
+    wn.config.data_directory = tmp_path
+    before = open_wordnet()
+    (tmp_path / "words.xml").write_text(WORDS)
+    wn.add(tmp_path / "words.xml", progress_handler=None)
+    find = open_wordnet()
+
+    assert before is None
+    assert find is not None
+    assert [find(word) for word in ("bicycle", "extract", "zebra")] == [("bike",), (), ()]
 
 
 def test_the_shipped_templates_fill_every_class() -> None:

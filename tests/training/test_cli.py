@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.daemons import ROOT
 from tests.training.samples import collected, real_rows, run_train
 from training.cli import main
 
+DEADLINE_S = 60.0
 HEAVY = {"torch", "transformers", "sklearn", "cleanlab", "datasketch", "onnxruntime", "sqlalchemy"}
 HEAVY |= {"matplotlib", "mlflow", "ray", "pyarrow"}
 
@@ -70,6 +73,24 @@ def test_a_failure_is_one_line(
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
     assert [line for line in done.stderr.splitlines() if not line.endswith("…")][1:] == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_is_one_line(work_dir: Path, number: signal.Signals, code: int) -> None:
+    """While it reads: nothing was written, and no exit code of an honest no."""
+    pipe = work_dir / "rows.jsonl"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "training.cli", "golden", "import", str(pipe)]
+    started = subprocess.Popen(
+        [*command, "--work-dir", str(work_dir)], stderr=subprocess.PIPE, text=True
+    )
+    with pipe.open("w"):  # opens when it has begun to read
+        started.send_signal(number)
+        said = started.communicate(timeout=DEADLINE_S)[1]
+
+    assert (started.returncode, len(said.splitlines())) == (code, 1), said
+    assert "interrupted; nothing is half-written" in said
+    assert list(work_dir.iterdir()) == [pipe]
 
 
 def test_a_dry_run_says_what_is_to_be_done(work_dir: Path) -> None:

@@ -203,6 +203,8 @@ def broken(path: Path, what: str) -> str:
         return str(whole)
     if what == "postgresql":
         return "postgresql://nobody:secret@127.0.0.1:9/none"
+    if what == "mysql":
+        return "mysql://nobody:secret@127.0.0.1:9/none"
     if what == "old box":
         with closing(sqlite3.connect(path)) as db, db:
             for table in ("correction", "erasure", "device"):
@@ -227,6 +229,7 @@ def broken(path: Path, what: str) -> str:
         ("parquet", InvalidRows, "expected Parquet"),
         ("cut parquet", InvalidRows, "expected Parquet"),
         ("postgresql", SourceUnreachable, "127.0.0.1"),
+        ("mysql", InvalidConfig, "^collect: expected postgresql://"),
         ("old box", InvalidRows, "start its daemon once"),
         ("other database", TrainingError, "expected"),
         ("damaged box", SourceUnreachable, "readable database"),

@@ -103,6 +103,9 @@ def goes_on_where_it_ended(work_dir: Path, words: list[str]) -> None:
         assert ran.returncode == 0, ran.stderr
         steps = json.loads(ran.stdout)
         assert tuple(name for name, step in steps.items() if step["skipped"]) == done
+    told = run_train(work_dir, "run", *words).stdout
+    assert f"report: {work_dir / 'shadow' / 'report.html'}" in told
+    assert "None" not in told
     assert json.loads(run_train(work_dir, "promote", "--json").stdout)["aliases"] == {}
 
 

@@ -308,7 +308,19 @@ def test_a_full_disk_is_one_line_and_can_be_gone_on_from(
     assert run_train(built, *words).returncode == 0
 
 
-def limited(work_dir: Path, source: Path) -> subprocess.CompletedProcess[str]:
+def test_a_disk_that_fills_while_the_model_is_written_is_one_line(
+    built: Path, source: Path
+) -> None:
+    """A head without checkpoints: nothing half-written is left, and there is no traceback."""
+    done = limited(built, source, "--head", "frozen")
+
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert "expected room for the model" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in built.iterdir()) == ["build", "collect"]
+
+
+def limited(work_dir: Path, source: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """With files of at most 3 MB, where weights have 4: the writer fails as on a full disk."""
     code = (
         "import resource, signal, sys\n"
@@ -318,6 +330,6 @@ def limited(work_dir: Path, source: Path) -> subprocess.CompletedProcess[str]:
     )
     return subprocess.run(
         [sys.executable, "-c", code, "fit", "--work-dir", str(work_dir), "--encoder", str(source),
-         *FULL, "--set", "fit.epochs=1"],
+         *(words or (*FULL, "--set", "fit.epochs=1"))],
         capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from training.assess import say_gates
 from training.gate import Measured, Thresholds, decide
 from training.metrics import ClassScore, Interval
 from training.proof import wilson
@@ -32,9 +33,15 @@ def failed(found: Measured) -> list[str]:
 
 
 def test_what_reaches_every_gate_passes() -> None:
-    """A class that nobody asked for cannot be judged; what stands at the gate is through."""
+    """A class that nobody asked for cannot be judged, and is named; at the gate is through."""
     good = measured()
     assert failed(good) == []
+    floor = decide(good, ASKED).checks[2]
+    assert (floor.passed, floor.detail) == (True, "no golden row of C")
+    gates = [check.as_dict() for check in decide(good, ASKED).checks]
+    assert "no golden row of C" in say_gates(
+        {"gates": gates, "accuracy": good.accuracy.as_dict(), "n": 100, "proven": True}
+    )
     assert decide(good, ASKED).passed
 
     at_the_gate = replace(

@@ -66,6 +66,23 @@ def test_a_torn_line_is_left_out_and_written_over(work_dir: Path) -> None:
     assert open_log(work_dir).candidates["REASON-0"].passes_of("ann") == 1
 
 
+def test_two_who_judge_at_the_same_time_lose_nothing(work_dir: Path) -> None:
+    """Both opened the log before either had said a word; candidates added meanwhile are kept."""
+    rows = real_rows(1)
+    open_log(work_dir).add_rows(rows[:3])
+    ann, ben = open_log(work_dir), open_log(work_dir)
+    for row in rows[:3]:
+        ann.judge(row.id, "ann", row.label)
+    assert ann.add_rows(rows) == 1
+    assert ben.add_rows(rows) == 0
+    for row in rows:
+        ben.judge(row.id, "ben", row.label)
+
+    found = open_log(work_dir).candidates
+    assert [found[row.id].passes_of("ben") for row in rows] == [1, 1, 1, 1]
+    assert [found[row.id].standing for row in rows[:3]] == [Standing.AGREED] * 3
+
+
 def test_a_log_of_something_else_is_named(work_dir: Path) -> None:
     """With the line."""
     (work_dir / "golden").mkdir()

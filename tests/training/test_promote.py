@@ -405,10 +405,16 @@ def half_written(descriptor: int, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("uri", "code", "said"),
     [
-        ("http://ann:secret@127.0.0.1:9", 3, "http://127.0.0.1:9"),
+        (
+            "http://ann:secret@127.0.0.1:9",
+            3,
+            "http://127.0.0.1:9: expected MLflow to do as asked, "
+            "found: Connection refused; check promote.tracking_uri",
+        ),
         ("mlruns", 2, "MLflow keeps no registry in a directory"),
         ("file:///tmp/mlruns", 2, "MLflow keeps no registry in a directory"),
         ("sqlite:////proc/none/mlflow.db", 3, "sqlite:////proc/none/mlflow.db"),
+        ("postgresql://ann:secret@127.0.0.1:9/x", 3, "postgresql://127.0.0.1:9/x"),
     ],
 )
 def test_a_registry_that_does_not_answer_is_one_line(

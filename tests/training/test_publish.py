@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,9 @@ def test_a_bundle_that_was_changed_in_the_registry_is_not_published(
 
     assert (changed.returncode, "its files were changed" in changed.stderr) == (1, True)
     assert damaged.returncode in (2, 3), damaged.stderr
+    shutil.rmtree(model.parent)
+    gone = run_train(sqlite_dir, "publish", str(tmp_path / "out"))
+    assert (gone.returncode, "check that the files are there" in gone.stderr) == (3, True)
     assert not (tmp_path / "out").exists()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.samples import row
-from training.errors import InvalidRows, TrainingError
+from training.errors import InvalidRows, SourceUnreachable, TrainingError
 from training.rows import Origin, Row, read_rows, write_rows
 
 TEXTS = st.text(min_size=1).filter(str.strip)
@@ -89,6 +89,13 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
 
     with pytest.raises(InvalidRows, match=f"rows.jsonl:3: .*{said}"):
         list(read_rows(path))
+
+
+@pytest.mark.parametrize(("name", "said"), [("absent.jsonl", "found none"), ("", "a directory")])
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str, said: str) -> None:
+    """It is what is missing, and not room on a disk."""
+    with pytest.raises(SourceUnreachable, match=f"{name}: expected a file of rows .*{said}"):
+        list(read_rows(tmp_path / name))
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from tests.daemons import ROOT
 from training.errors import InvalidConfig
 from training.settings import Settings, load_settings
 
@@ -26,6 +30,7 @@ def test_overrides_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) 
     [
         ("build.near_dupliate=1", "did you mean build.near_duplicate"),
         ("build.dev=2", "build.dev"),
+        ("build={dev = 0.6, calibration = 0.4}", "less than 1 together$"),
         ("build.leaks=ignore", "fail"),
         ("build", "section.key=value"),
         ("a.b.c=1", "section.key=value"),
@@ -36,6 +41,21 @@ def test_what_is_not_understood_is_refused(override: str, said: str) -> None:
     """One line, with the nearest name."""
     with pytest.raises(InvalidConfig, match=said):
         load_settings(None, [override])
+
+
+def test_every_setting_is_in_the_documented_file_and_on_the_command_line() -> None:
+    """docs/train.toml holds each with its default, and --set takes each."""
+    path = ROOT / "docs" / "train.toml"
+    written = tomllib.loads(path.read_text("utf-8"))
+    assert load_settings(path) == Settings()
+    known = asdict(Settings())
+    assert known["export"].pop("licence") is None  # which TOML cannot write
+    assert json.dumps(written, sort_keys=True) == json.dumps(known, sort_keys=True)
+
+    sections = {name: values for name, values in written.items() if isinstance(values, dict)}
+    for section, values in sections.items():
+        for key, value in values.items():
+            assert load_settings(None, [f"{section}.{key}={json.dumps(value)}"]) == Settings()
 
 
 @pytest.mark.parametrize("text", ["[build", "build = 3", "\x00"])

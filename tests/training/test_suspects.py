@@ -46,6 +46,16 @@ def test_a_suspect_says_what_seems_right() -> None:
     assert (found[0]["id"], found[0]["suggested"]) == ("odd", "REASON")
 
 
+def test_a_class_of_one_row_hides_no_suspect() -> None:
+    """It cannot be judged itself; all others still are."""
+    odd = row("odd", "why do canals matter?", "SEARCH_ONLY")
+    rows = [*real_rows(), odd, row("oos", "sing me a song", None)]
+    found = find_suspects(rows, embed_texts([r.text for r in rows]), 3, 0)
+
+    assert found[0]["id"] == "odd"
+    assert "oos" not in {one["id"] for one in found}
+
+
 def test_too_little_to_judge_gives_no_suspects() -> None:
     """One label, or a class of one row: nobody is accused."""
     rows = [row(str(n), f"why is {n} odd?") for n in range(5)]

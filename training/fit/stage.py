@@ -19,6 +19,7 @@ from training.fit.examples import read_examples
 from training.fit.learn import FULL, Fitted, Parts, Run, choose_head, learn
 from training.fit.names import CALIBRATION, CALIBRATION_ROWS, DEV, HISTORY, MODEL
 from training.fit.processes import read_place
+from training.fit.room import needing_room
 from training.settings import Settings
 from training.stage import Outcome, Stage, read_manifest, require
 
@@ -92,7 +93,8 @@ def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outco
         parts = _read_parts(settings, stage.inputs)
         with open_encoder(settings.fit.encoder, settings.fit.revision) as encoder:
             fitted = learn(encoder, parts, run)
-        _write(folder, fitted, settings)
+        with needing_room(folder, "the model"):
+            _write(folder, fitted, settings)
         return _counts(fitted, encoder)
 
     try:

@@ -26,11 +26,11 @@ from transformers import (
 )
 
 from export.quiet import quiet
-from training.errors import OutputFailed
 from training.fit.examples import Examples
 from training.fit.network import Network
 from training.fit.processes import Place
 from training.fit.quality import accuracy
+from training.fit.room import needing_room, no_room
 from training.metrics import macro_f1
 from training.settings import FitSettings
 
@@ -40,12 +40,12 @@ STATE = "trainer_state.json"
 METRIC = "macro_f1"
 WARMUP = 0.1
 WEIGHT_DECAY = 0.01
+CHECKPOINTS = "checkpoints"
+"""In words, for a full disk."""
 CHECKPOINTS_KEPT = 2
 """The best and the last."""
 COPIES_ON_DISK = 9
 """Three checkpoints for a moment, each with weights and twice as much of the optimiser's."""
-FULL_DISK = ("(os error ", "No space left", "PytorchStreamWriter failed", "unexpected pos")
-"""How the libraries' own writers, in Rust and C++, say that the disk refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,9 @@ def train_fully(
     )
     trainer.remove_callback(PrinterCallback)  # it prints to stdout
     last = _last(folder)
-    try:
-        with quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    except Exception as error:
-        if any(words in str(error) for words in FULL_DISK):
-            raise _no_room(folder, str(error).splitlines()[0]) from error
-        raise
+    with needing_room(folder, CHECKPOINTS), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     state = trainer.state
     history = [_plain(entry) for entry in state.log_history if f"eval_{METRIC}" in entry]
     best = [entry["epoch"] for entry in history if entry["step"] == state.best_global_step]
@@ -274,11 +269,5 @@ def _check_room(folder: Path, network: Network) -> None:
     size = sum(p.numel() * p.element_size() for p in network.model.parameters())
     needed, free = COPIES_ON_DISK * size, shutil.disk_usage(folder).free
     if free < needed:
-        raise _no_room(folder, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB free")
-
-
-def _no_room(folder: Path, why: str) -> OutputFailed:
-    return OutputFailed(
-        f"{folder}: expected room for checkpoints, but {why}; make room, or choose another "
-        "--work-dir; the same command then goes on from the last whole checkpoint"
-    )
+        why = f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB free"
+        raise no_room(folder, CHECKPOINTS, why)
