@@ -24,7 +24,7 @@ __all__ = ["find_suspects", "out_of_fold"]
 Probabilities = npt.NDArray[np.float64]
 
 STRENGTH = 10.0
-"""Of the regression (C): chosen by the noise measurement in docs/training.md."""
+"""Of the regression (C): chosen by the noise measurement in docs/results.md."""
 
 
 def find_suspects(

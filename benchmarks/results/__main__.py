@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.results.guards import leakage, noise
 from benchmarks.results.intents import curve, seeds
 from benchmarks.results.page import write_page
 from benchmarks.results.public import banking77, banking77_ten, clinc150
@@ -29,6 +30,8 @@ EXPERIMENTS: Mapping[str, Callable[[Path, Path, str, Reporter], dict[str, Any]]]
     "banking77_ten": banking77_ten,
     "intent4_seeds": seeds,
     "intent4_curve": curve,
+    "noise": noise,
+    "leakage": leakage,
 }
 
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
+from benchmarks.results.guards import plant_noise
 from tests.training.samples import real_rows, row
 from training.datasets import read_clinc150
 from training.embed import embed_texts
-from training.rows import Row
 from training.suspects import find_suspects
 
 INTENTS = 10
-NOISE = 0.2
 
 
 def test_planted_wrong_labels_are_found(clinc150: Path) -> None:
     """20 % wrong labels in CLINC150: at least 70 % are found, at 60 % precision or more.
 
-    On 10 of its intents, for time; docs/training.md has the numbers of all 150.
+    On 10 of its intents, for time; docs/results.md has the numbers of all 150.
     """
     rows = list(read_clinc150(clinc150, "train", oos=False))
     names = sorted({r.label or "" for r in rows})[:: 150 // INTENTS][:INTENTS]
     rows = [r for r in rows if r.label in names]
-    chance = random.Random(0)
-    wrong = set(chance.sample([r.id for r in rows], round(NOISE * len(rows))))
-
-    def spoil(one: Row) -> Row:
-        others = [name for name in names if name != one.label]
-        return one.model_copy(update={"label": chance.choice(others)}) if one.id in wrong else one
-
-    noisy = [spoil(r) for r in rows]
+    noisy, wrong = plant_noise(rows)
     found = {s["id"] for s in find_suspects(noisy, embed_texts([r.text for r in rows]), 5, 0)}
     hits = len(found & wrong)
     assert hits >= 0.7 * len(wrong)
