@@ -230,7 +230,7 @@ class Start:
     def measure(self, bench: Bench) -> list[Finding]:
         """Several starts on one state directory, as after a reboot; the first does not count.
 
-        The load goes to another daemon, which is looked at again when it has been quiet for a while.
+        The load goes to another daemon, which is looked at again once it has been quiet.
         """
         graphs = bench.graphs(self.model)
         with short_directory() as state:
