@@ -46,9 +46,9 @@ ROWS: Sequence[Row] = (
         DISTILBERT,
         OURS,
         (
-            Against(Side("transformers", calls_share=0.3), faster, reach=Reach(4.5, quick=1.0)),
+            Against(Side("transformers", calls_share=0.3), faster, reach=Reach(4.5, quick=0.7)),
             Against(Side("optimum"), faster, reach=Reach(1.1, quick=0.3)),
-            Against(Side("plain"), faster, reach=Reach(1.0, quick=0.3)),
+            Against(Side("plain"), faster, reach=Reach(1.0, quick=0.5)),
             Against(Side("mlflow"), faster),
             Against(Side("infinity", calls_share=0.5), faster),
         ),
@@ -61,7 +61,7 @@ ROWS: Sequence[Row] = (
             DISTILBERT,
             OURS,
             (
-                Against(Side("plain"), more, reach=Reach(1.5, quick=0.3)),
+                Against(Side("plain"), more, reach=Reach(1.5, quick=0.7)),
                 Against(Side("infinity", calls_share=0.5), more, reach=Reach(2.0)),
                 Against(Side("mlflow", calls_share=0.5), more),
             ),
@@ -69,7 +69,7 @@ ROWS: Sequence[Row] = (
             clients=16,
             is_rate=True,
         ),
-        tail=Reach(3.0, at_least=False, quick=12.0),
+        tail=Reach(3.0, at_least=False, quick=5.0),
     ),
     Race(
         "a-four",
@@ -80,7 +80,7 @@ ROWS: Sequence[Row] = (
             Against(
                 Side("transformers", labels=FOUR, calls_share=0.4),
                 faster,
-                reach=Reach(5.5, quick=1.2),
+                reach=Reach(5.5, quick=1.7),
             ),
             Against(Side("by-hand", labels=FOUR), faster, reach=Reach(1.15, quick=0.4)),
         ),
@@ -92,8 +92,8 @@ ROWS: Sequence[Row] = (
         BART,
         OURS_FOUR,
         Side("intentd", labels=TWENTY),
-        cost=Reach(0.9, at_least=False, quick=2.0),
-        memory=Reach(1.25, at_least=False, quick=2.0),
+        cost=Reach(0.9, at_least=False, quick=1.4),
+        memory=Reach(1.25, at_least=False, quick=1.5),
         calls=6,
     ),
     Race(
@@ -115,7 +115,7 @@ ROWS: Sequence[Row] = (
         Side("intentd", "novel"),
         (
             Against(
-                Side("intentd", "article"), as_long, reach=Reach(1.15, at_least=False, quick=10.0)
+                Side("intentd", "article"), as_long, reach=Reach(1.15, at_least=False, quick=3.0)
             ),
         ),
         calls=20,
@@ -129,7 +129,7 @@ ROWS: Sequence[Row] = (
             Against(
                 Side("intentd", "article", ONE),
                 as_long,
-                reach=Reach(1.15, at_least=False, quick=10.0),
+                reach=Reach(1.15, at_least=False, quick=3.0),
             ),
         ),
         calls=3,
@@ -196,7 +196,7 @@ ROWS: Sequence[Row] = (
         1,
         32,
         "fp32",
-        Reach(2.5, quick=0.8),
+        Reach(2.5, quick=1.0),
         runs=30,
     ),
     Versus(
@@ -216,7 +216,7 @@ ROWS: Sequence[Row] = (
         4,
         40,
         "fp32",
-        Reach(3.0, quick=0.8),
+        Reach(3.0, quick=1.0),
         runs=3,
     ),
     Versus(
