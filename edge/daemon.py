@@ -177,11 +177,23 @@ class _ForcibleServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain; when forced, cancel the rest in good order."""
+        await self._stop_accepting()
         await super().shutdown(sockets)
         if self.force_exit:
             for task in self.server_state.tasks:
                 task.cancel()
             await self.lifespan.shutdown()
+
+    async def _stop_accepting(self) -> None:
+        """Leave who waits in the backlog there, and let in whom the loop has accepted already.
+
+        Closing the server first would reset the latter: asyncio takes a step between the two.
+        """
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening.fileno())
+        await asyncio.sleep(0)
 
 
 class _AdminServer(_ForcibleServer):

@@ -87,6 +87,12 @@ PANELS = (
         "Texts by reason", ((rate("intentd_predictions_total", "reason"), "{{reason}}"),), "reqps"
     ),
     Panel(
+        "Texts answered from memory",
+        ((rate("intentd_repeats_total", "instance"), "{{instance}}"),),
+        unit="reqps",
+        help="The very same was asked before (setting repeat_cache).",
+    ),
+    Panel(
         "Seconds by stage, p95",
         ((quantile(0.95, "intentd_stage_seconds", "stage"), "{{stage}}"),),
         unit="s",

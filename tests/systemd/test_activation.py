@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import uvicorn
 
 from edge.asgi import Receive, Scope, Send
+from edge.daemon import _ForcibleServer
 from edge.protocol import LAST_CALL_S, ConnectionLimits, server_config
 from tests.daemons import short_directory
 from tests.e2e.talk import PATIENCE_S, ask, post, request, wait_until
@@ -118,6 +120,37 @@ def test_connection_that_has_just_come_may_still_ask() -> None:
     with short_directory() as directory:
         reply = asyncio.run(ask_at_the_stop(directory / "s", after_s=3 * LAST_CALL_S))
     assert reply.startswith(b"HTTP/1.1 200")
+
+
+def test_whoever_has_connected_is_answered_or_left_to_the_next_daemon() -> None:
+    """In whatever step between connecting and being let in the stop comes."""
+    with short_directory() as directory:
+        outcomes = [asyncio.run(stop_after(directory / str(n), steps=n)) for n in range(6)]
+    assert set(outcomes) == {b"", b"HTTP/1.1 200"}
+
+
+async def stop_after(path: Path, steps: int) -> bytes:
+    """Connect and ask, stop so many steps of the loop later; empty if it waits in the backlog."""
+    config = server_config(answer_200, ConnectionLimits(), drain_timeout_s=1)
+    config.lifespan = "off"
+    config.load()
+    server = _ForcibleServer(config)
+    server.lifespan = config.lifespan_class(config)
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as client:
+        listening.bind(str(path))
+        listening.listen()
+        listening.setblocking(False)
+        await server.startup(sockets=[listening.dup()])
+        client.settimeout(PATIENCE_S)
+        client.connect(str(path))
+        client.sendall(request("GET", "/").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await server.shutdown()
+        with suppress(BlockingIOError):
+            listening.accept()[0].close()
+            return b""
+        return client.recv(12)
 
 
 async def ask_at_the_stop(path: Path, after_s: float = 0) -> bytes:
