@@ -222,8 +222,9 @@ class Service:
         predictor = model.predictor
         own = predictor.bundle.manifest.max_tokens
         query, window = fit_window(query, own, budget_ms, model.pace, predictor.shape)
-        # On probation it must show what it can, also on what it has said before.
-        key = None if self.is_on_probation() else model.repeats.key_of(query)
+        # What is judged or compared must show what it can, also on what it has said before.
+        is_judged = bool(self.observers) or self.is_on_probation()
+        key = None if is_judged else model.repeats.key_of(query)
         return _Question(query, window, key)
 
     def _budget_ms(self, request: ClassifyRequest) -> int | None:

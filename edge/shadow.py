@@ -36,7 +36,7 @@ class Asked:
     raw_label: str | None = None
     """What was said; None where it is not known."""
     ms: float | None = None
-    """What that took: reading and running; of a repeated text, when the model was last asked."""
+    """What that took: reading and running."""
 
 
 class Observer(Protocol):

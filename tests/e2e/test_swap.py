@@ -38,7 +38,8 @@ KILLS = int(os.environ.get("TEST_KILLS", "2"))
 TRIED_EVERY = 12  # swaps; the others go back and forth between two known models
 CLIENTS = 16
 STEADY_ANSWERS = 1000
-QUICK = {"INTENTD_PROBATION_S": "0", "INTENTD_PROBATION_REQUESTS": "4"}
+ASKED_ANEW = {"INTENTD_REPEAT_CACHE": "0"}  # the same text is asked again and again here
+QUICK = {"INTENTD_PROBATION_S": "0", "INTENTD_PROBATION_REQUESTS": "4"} | ASKED_ANEW
 ENDS = ("committed", "rolled_back", "refused")
 
 
@@ -281,7 +282,7 @@ def live_an_hour(daemon: Daemon, hour: int) -> None:
 
 def test_day_does_not_grow_the_daemon() -> None:
     """After six hours every cache is full; 24 more take at most a twentieth more memory."""
-    with running_daemon(env=QUICK) as daemon:
+    with running_daemon(env=QUICK | {"INTENTD_REPEAT_CACHE": "1024"}) as daemon:
         for hour in range(6):
             live_an_hour(daemon, hour)
         begun = resident(daemon)
