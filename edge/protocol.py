@@ -73,6 +73,7 @@ class Stage(StrEnum):
     IDLE = "idle"  # the next request
     HEADERS = "headers"  # the rest of a request's headers
     BODY = "body"  # the rest of its body
+    PAUSED = "paused"  # the application, which has not taken what came of the body
     ANSWER = "answer"  # us
     CLOSING = "closing"  # the reader of what we wrote last
 
@@ -190,6 +191,7 @@ class GuardedProtocol(H11Protocol):
             Stage.IDLE: self.limits.idle_timeout_s,
             Stage.HEADERS: self.limits.header_timeout_s,
             Stage.BODY: self.limits.body_timeout_s,
+            Stage.PAUSED: self.limits.body_timeout_s,  # then we look again
             Stage.CLOSING: self.limits.write_timeout_s,
         }
         if stage in seconds:
@@ -202,13 +204,15 @@ class GuardedProtocol(H11Protocol):
         if state is h11.IDLE:
             begun = self.cycle is None or self.conn.trailing_data[0]
             return Stage.HEADERS if begun else Stage.IDLE
-        return Stage.BODY if state is h11.SEND_BODY else Stage.ANSWER
+        if state is h11.SEND_BODY:
+            return Stage.PAUSED if self.flow.read_paused else Stage.BODY
+        return Stage.ANSWER
 
     def _expire(self, stage: Stage) -> None:
         if self.transport.get_write_buffer_size():
             self.transport.abort()  # close() would wait for a reader who may never come
-        elif stage is Stage.BODY and self.flow.read_paused:
-            self._stage = None  # we are the slow one: the app has not taken what came
+        elif stage is Stage.PAUSED:
+            self._stage = None  # we were the slow one: the client gets all its time from now on
             self._watch()
         elif stage is Stage.BODY or self.conn.trailing_data[0]:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
