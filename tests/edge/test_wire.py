@@ -656,16 +656,16 @@ def test_a_body_full_of_errors_costs_no_more_than_a_good_one(
     bad = f'{{"{name}": [{",".join([item] * 60_000)}]}}'.encode()
     good = f'{{"{name}": [{",".join([good_item] * 60_000)}]}}'.encode()
 
-    assert seconds_of(model, bad) < 5 * seconds_of(model, good) + 0.05
+    assert seconds_of(model, bad) < 5 * seconds_of(model, good) + 0.5  # it was 11 s
 
 
 def seconds_of(model: type[BaseModel], body: bytes) -> float:
-    """The fastest of three readings."""
+    """Of the CPU, the fastest of three readings."""
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         check_silence(model, body)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.thread_time() - started)
     return min(seconds)
 
 
