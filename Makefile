@@ -9,6 +9,8 @@ SOURCES := pyproject.toml constraints.txt
 
 # The newest Hugging Face client, beside the one that transformers needs: the tests speak to both.
 HUB := $(VENV)/hub
+# The suite runs in two processes, a file in one of them; JOBS=0 runs it in this one, for a debugger.
+JOBS ?= 2
 # The starter's float weights; only the build of the bundle and its tests read them.
 WEIGHTS := $(VENV)/weights
 
@@ -21,7 +23,7 @@ run: $(VENV)/edge.stamp  ## Start the daemon on the embedded starter bundle (ARG
 	@exec $(BIN)/intentd serve $(ARGS)
 
 test: $(VENV)/dev.stamp  ## Run every test (ARGS="-k socket")
-	TEST_HUB=$(HUB) TEST_WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest $(ARGS)
+	TEST_HUB=$(HUB) TEST_WEIGHTS=$(WEIGHTS) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 reach: $(VENV)/dev.stamp  ## The tests of swaps and crowds at the full length of the promise (ten minutes)
 	TEST_SWAPS=500 TEST_KILLS=20 TEST_SLOW=1000 TEST_OVERLOAD_S=30 TEST_RESTARTS=50 \
