@@ -10,15 +10,15 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from edge import __version__, notify
-from edge.admin import create_admin_app
-from edge.api import create_app
 from edge.corrections import Corrections
 from edge.curation import Curation
 from edge.ledger import open_ledger
@@ -28,8 +28,11 @@ from edge.metrics import Metrics
 from edge.protocol import ConnectionLimits, server_config
 from edge.service import Service
 from edge.settings import Settings
-from edge.swap.desk import ModelDesk, Start, open_desk, start_on
+from edge.swap.start import Start, start_on
 from edge.wire import ModelInfo
+
+if TYPE_CHECKING:  # it needs the web framework, see `_build`
+    from edge.swap.desk import ModelDesk
 
 __all__ = ["configure_logging", "serve"]
 
@@ -83,7 +86,16 @@ def _build(
     open_files: contextlib.ExitStack,
 ) -> _Server:
     """Both servers, wired to one service, whose slot alone keeps the model from here on."""
-    metrics, (start, predictor) = Metrics(), start_on(settings)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(start_on, settings)
+        # The web framework takes as long to import as the starter to load, so they do it together.
+        from edge.admin import create_admin_app
+        from edge.api import create_app
+        from edge.swap.desk import open_desk
+
+        start, predictor = loading.result()
+    del loading  # it would keep the model
+    metrics = Metrics()
     ledger = open_files.enter_context(contextlib.closing(open_ledger(settings)))
     keeps = settings.predictions != "off"
     corrections = Corrections(ledger, metrics, settings.corrections_apply, keeps)

@@ -1,4 +1,4 @@
-"""All that the daemon does with models, put together: what it starts on, and what it goes on with.
+"""All that the daemon does with models, put together.
 
 Each part has a module of its own; this one knows which there are.
 """
@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from edge.body_pipe import receive
-from edge.errors import CannotStart, EdgeError, InvalidValue, StoreUnavailable
-from edge.ledger import DIRECTORY_MODE, Ledger
+from edge.errors import EdgeError, InvalidValue
+from edge.ledger import Ledger
 from edge.metrics import Metrics
-from edge.models.recovery import recover
-from edge.models.versions import VersionStore
-from edge.predictor import Predictor
-from edge.service import Service, open_predictor
+from edge.service import Service
 from edge.settings import Settings
 from edge.swap.activation import Activator
 from edge.swap.catalog import Catalog, Choice
 from edge.swap.long_shadow import LongShadow
 from edge.swap.replay import Replay
+from edge.swap.start import Start
 from edge.swap.warmth import Warmth
 from edge.wire.models import (
     ActivateRequest,
@@ -36,20 +34,9 @@ from edge.wire.models import (
     RemovedAnswer,
 )
 
-__all__ = ["ModelDesk", "Start", "open_desk", "start_on"]
+__all__ = ["ModelDesk", "open_desk"]
 
 log = logging.getLogger("intentd.models")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What the daemon starts on."""
-
-    store: VersionStore | None
-    """None where the disk refused: then there is the settings' bundle alone."""
-    key: str | None
-    """The digest in the store of what answers; None is the settings' bundle."""
-    on_probation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,49 +146,6 @@ class ModelDesk:
     async def _end_shadow(self) -> None:
         if self.shadow.is_on:
             await self.shadow.stop()
-
-
-def start_on(settings: Settings) -> tuple[Start, Predictor]:
-    """Choose what to serve, and load it. Once a start: it counts as a try of what is on probation.
-
-    Returns:
-        What was chosen, and the model, which nobody but the slot may keep: else its memory stays.
-
-    Raises:
-        CannotStart: Neither a version of the store nor the settings' bundle can be used.
-    """
-    with suppress(OSError):  # the store would make it too, but for others to read
-        settings.state_dir.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    try:
-        store = VersionStore(settings.models_dir)
-        recovery = recover(store, settings.bundle)
-    except (StoreUnavailable, OSError) as error:
-        log.warning("models cannot be installed: %s", error)
-        return Start(None, None), open_predictor(settings)
-    for note in recovery.notes:
-        log.warning("%s", note)
-    try:
-        predictor = open_predictor(settings, recovery.bundle)
-    except CannotStart as error:
-        if recovery.digest is None:
-            raise
-        log.error("%s; another model is served instead", error)
-        return _start_otherwise(settings, store, recovery.on_probation)
-    return Start(store, recovery.digest, recovery.on_probation), predictor
-
-
-def _start_otherwise(
-    settings: Settings, store: VersionStore, on_probation: bool
-) -> tuple[Start, Predictor]:
-    """The version that recovery chose is whole, and cannot be loaded: take the one before it."""
-    if on_probation:
-        try:
-            key = store.rollback()
-            if key is not None:
-                return Start(store, key), open_predictor(settings, store.verify(key))
-        except EdgeError as error:
-            log.error("%s; the settings' bundle is served instead", error)
-    return Start(store, None), open_predictor(settings)
 
 
 def open_desk(

@@ -17,8 +17,9 @@ from edge.metrics import Metrics
 from edge.models.versions import VersionStore
 from edge.service import Service
 from edge.settings import Settings
-from edge.swap.desk import ModelDesk, open_desk, start_on
+from edge.swap.desk import ModelDesk, open_desk
 from edge.swap.progress import ENDED
+from edge.swap.start import start_on
 from edge.wire import ClassifyAnswer, ClassifyRequest
 from edge.wire.models import ActivateRequest, ActivationAnswer, ActivationState
 

@@ -172,6 +172,13 @@ def test_log_is_one_line_an_event_on_stderr() -> None:
     assert (done.stdout, done.stderr) == ("", "INFO intentd: one\n")
 
 
+def test_the_web_framework_is_left_for_while_the_model_loads() -> None:
+    """Its import takes as long as the starter: one after the other they cost 0.2 s of a start."""
+    code = "import sys, edge.daemon; print('fastapi' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
 def test_no_heavy_library_comes_in_unasked() -> None:
     """sqlite-utils takes pandas where it finds it: 75 MB for nothing."""
     code = (
