@@ -182,7 +182,7 @@ def test_the_web_framework_is_left_for_while_the_model_loads() -> None:
 def test_no_heavy_library_comes_in_unasked() -> None:
     """sqlite-utils takes pandas where it finds it: 75 MB for nothing."""
     code = (
-        "import sys, edge.daemon;"
+        "import sys, edge.daemon, edge.admin, edge.api;"
         "sys.exit(' '.join({'pandas', 'pyarrow', 'torch', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
