@@ -4,6 +4,7 @@
     ├── InvalidRows          a file of rows holds something else
     ├── InvalidConfig        train.toml, --set or an option cannot be used
     ├── StageMissing         an earlier stage has not run, or its files were changed
+    ├── StageBusy            another process runs a stage in the same directory
     ├── DataRefused          an honest "no": no data set can be made of these rows as they are
     ├── LeakFound            an honest "no": golden rows, or their paraphrases, are in the training
     ├── PromotionRefused     an honest "no": the candidate has not earned it, or nobody confirmed
@@ -28,6 +29,7 @@ __all__ = [
     "PromotionRefused",
     "RegistryUnreachable",
     "SourceUnreachable",
+    "StageBusy",
     "StageMissing",
     "TrainingError",
 ]
@@ -49,6 +51,12 @@ class InvalidConfig(TrainingError):
 
 class StageMissing(TrainingError):
     """What an earlier stage writes is not there, or not as it was written."""
+
+
+class StageBusy(TrainingError):
+    """Another process is at work in the same directory."""
+
+    exit_code = 3
 
 
 class DataRefused(TrainingError):

@@ -6,12 +6,14 @@ One whose inputs, settings and code are unchanged is skipped. It knows nothing o
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -19,7 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from training.errors import StageMissing
+from training.errors import StageBusy, StageMissing
 
 __all__ = ["MANIFEST", "Outcome", "Stage", "read_manifest", "require", "sha256_of"]
 
@@ -85,12 +87,17 @@ class Stage:
             force: Run it in any case.
 
         Raises:
+            StageBusy: Another process runs a stage in this directory.
             TrainingError: From `work`; the folder of the stage is as it was.
             OSError: The same.
         """
-        _recover(self.folder)
-        if not force and self.is_current():
-            return Outcome(read_manifest(self.folder), skipped=True)
+        with _alone(self.folder.parent):
+            _recover(self.folder)
+            if not force and self.is_current():
+                return Outcome(read_manifest(self.folder), skipped=True)
+            return self._run(work)
+
+    def _run(self, work: Callable[[Path], Counts]) -> Outcome:
         partial = self.folder.with_name(f".{self.name}.partial")
         if not self.resumable:
             shutil.rmtree(partial, ignore_errors=True)
@@ -215,6 +222,28 @@ def _code_digest(code: tuple[str, ...]) -> str:
         ):
             digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def _alone(work_dir: Path) -> Iterator[None]:
+    """Let no other process run a stage in this directory; the lock ends with the process.
+
+    Raises:
+        StageBusy: One does.
+    """
+    work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(work_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageBusy(
+                f"{work_dir}: expected to be alone here, found another intentd-train at work; wait "
+                "for its end, or take another --work-dir"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(folder: Path, new: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -199,6 +200,26 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_second_fit_beside_the_first_is_one_line_and_takes_nothing(
+    built: Path, source: Path
+) -> None:
+    """The first one has no checkpoint yet: what it has begun is not swept away as left over."""
+    begun = built / ".fit.partial" / "begun"
+    begun.parent.mkdir()
+    begun.touch()
+    first = os.open(built, os.O_RDONLY)
+    fcntl.flock(first, fcntl.LOCK_EX)
+    try:
+        done = run_train(built, "fit", "--encoder", str(source), "--set", "fit.head=frozen")
+    finally:
+        os.close(first)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "found another intentd-train at work" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert begun.exists()
 
 
 def test_checkpoints_of_other_settings_are_not_gone_on_from(built: Path, source: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from training.errors import StageMissing
+from training.errors import StageBusy, StageMissing
 from training.stage import Stage, read_manifest, require
 
 
@@ -69,6 +69,20 @@ def test_a_failing_stage_leaves_the_old_one(work_dir: Path) -> None:
         new_stage(work_dir).run(fails, force=True)
     assert (work_dir / "demo" / "out.txt").read_text() == "made"
     assert sorted(p.name for p in work_dir.iterdir()) == ["demo", "in.txt"]
+
+
+def test_two_do_not_run_a_stage_at_once(work_dir: Path) -> None:
+    """The second one is told, and takes nothing from the first, which goes on."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        (folder / "begun").touch()
+        with pytest.raises(StageBusy, match="another intentd-train at work"):
+            new_stage(work_dir).run(writes())
+        assert (folder / "begun").exists()
+        return {"n": 1}
+
+    assert not new_stage(work_dir).run(work).skipped
+    assert new_stage(work_dir).run(writes("never")).skipped
 
 
 def test_a_swap_cut_in_two_is_put_right(work_dir: Path) -> None:

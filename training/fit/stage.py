@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from export.report import Reporter
-from training.errors import StageMissing
+from training.errors import StageBusy, StageMissing
 from training.fit.encoder import Encoder, local_path, open_encoder
 from training.fit.examples import read_examples
 from training.fit.learn import FULL, Fitted, Parts, Run, choose_head, learn
@@ -99,6 +99,8 @@ def fit(settings: Settings, reporter: Reporter, *, force: bool = False) -> Outco
 
     try:
         return stage.run(work, force=force)
+    except StageBusy:
+        raise  # what lies there is another's
     except BaseException:
         _forget_beginnings(_partial(settings))
         raise
