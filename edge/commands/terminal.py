@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import termios
+import time
 import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ HOME, END_OF_LINE, BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 ESCAPE = b"\x1b"
 LINUX_FUNCTION_KEY = b"[["  # the console's F1 is ESC [ [ A, which the standard would end early
 PASTE_BEGINS, PASTE_ENDS = b"[200~", b"\x1b[201~"
+SIZE_WAIT_S, SIZE_LOOK_S = 0.05, 0.001  # the kernel signals a new size before it tells it
 SEQUENCE_WAIT_S = 0.05  # the rest of a sequence comes at once; a person's next key does not
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 CONTROL_CHARS = 6  # where a terminal's settings hold its control characters
@@ -53,6 +55,7 @@ class Terminal:
 
         self._keyboard = keyboard
         self._wakeup = wakeup
+        self._drawn_size = self.size
         self._console = Console(highlight=False, emoji=False, markup=False)
 
     @property
@@ -63,7 +66,7 @@ class Terminal:
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Replace the screen; what is wider or higher than the window is cut."""
-        width, height = self.size
+        width, height = self._drawn_size = self.size
         self._console.width = width
         parts = []
         for line in lines[:height]:
@@ -82,11 +85,18 @@ class Terminal:
             readable, _, _ = select.select([self._keyboard, self._wakeup], [], [])
             if self._wakeup in readable:
                 os.read(self._wakeup, 4096)
+                self._await_size()
                 return RESIZED
             first = self._read()
             if first != ESCAPE:
                 return self._rest_of_character(first) if first else END_OF_INPUT
             self._drop_sequence()
+
+    def _await_size(self) -> None:
+        """Let the kernel store the size that it signalled; the same size again is no surprise."""
+        until = time.monotonic() + SIZE_WAIT_S
+        while self.size == self._drawn_size and time.monotonic() < until:
+            time.sleep(SIZE_LOOK_S)
 
     def _read(self) -> bytes:
         try:

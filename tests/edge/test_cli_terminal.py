@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.commands.terminal import _told_of_signals
+from edge.commands.terminal import RESIZED, Terminal, _told_of_signals
 from tests.daemons import clean_environment
 from tests.terminals import Person, on_terminal
 
@@ -78,6 +79,22 @@ def test_a_new_size_is_told(person: Person) -> None:
     person.see("<'resized' 100x30>")
     person.type("x")
     assert person.wait() == 0
+
+
+def test_a_size_that_comes_after_its_signal_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux signals first and stores then: a quick program would draw for the old window."""
+    sizes = itertools.chain([(80, 24)] * 5, itertools.repeat((100, 30)))
+    monkeypatch.setattr(Terminal, "size", property(lambda _: next(sizes)))
+    told, tell = os.pipe()
+    terminal = Terminal(told, told)
+    terminal.draw([])
+    os.write(tell, b"\x1c")
+
+    assert terminal.read_key() == RESIZED
+    assert terminal._drawn_size == (80, 24)
+    assert terminal.size == (100, 30)
+    os.close(told)
+    os.close(tell)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge import runtime
 from edge.bundle import MODEL
 from edge.cpu import Cpu, default_threads
 from edge.errors import BundleIncompatible
@@ -54,6 +55,15 @@ def entry(options: ort.SessionOptions, key: str) -> str | None:
         return str(options.get_session_config_entry(key))
     except RuntimeError:
         return None
+
+
+def test_weights_come_to_lie_on_huge_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once they are there, and not before."""
+    calls: list[bool] = []
+    monkeypatch.setattr(runtime, "use_huge_pages", lambda: calls.append(True))
+    Graph(write_graph(tmp_path / MODEL, ("input_ids", "attention_mask")), RuntimeOptions())
+
+    assert calls == [True]
 
 
 def test_threads_are_explicit_and_spinning_and_arena_are_off_by_default() -> None:
