@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import cast
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.batch import MAX_BATCH_ROWS, MAX_BATCH_TOKENS, plan, run_rows
+from edge.batch import MAX_BATCH_ROWS, MAX_BATCH_TOKENS, RUNS_AT_ONCE, plan, run_rows
 from edge.runtime import Graph
 from edge.tokens import Row
 
@@ -21,7 +22,8 @@ LENGTHS = st.lists(st.integers(1, 1200), max_size=80)
 class FakeGraph:
     """Stands in for a graph: answers each row with the sum of its own ids, and keeps the shapes."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
         self.shapes: list[tuple[int, int]] = []
 
     def run(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -71,19 +73,60 @@ def test_no_run_could_have_taken_the_next_row(lengths: list[int]) -> None:
         assert rows > MAX_BATCH_ROWS or rows * lengths[following[0]] > MAX_BATCH_TOKENS
 
 
-@given(lengths=st.lists(st.integers(1, 1200), min_size=1, max_size=80))
-def test_outputs_come_back_in_the_order_of_the_rows(lengths: list[int]) -> None:
+@given(lengths=st.lists(st.integers(1, 1200), min_size=1, max_size=80), threads=st.integers(1, 4))
+def test_outputs_come_back_in_the_order_of_the_rows(lengths: list[int], threads: int) -> None:
     """However rows were cut into runs and padded, output i is that of row i."""
     rows = [make_row(length, i % 7 + 1) for i, length in enumerate(lengths)]
-    outputs = run_rows(cast(Graph, FakeGraph()), rows, pad_id=99)
+    outputs = run_rows(cast(Graph, FakeGraph(threads)), rows, pad_id=99)
 
     assert outputs.tolist() == [[n * (i % 7 + 1), n] for i, n in enumerate(lengths)]
 
 
-@pytest.mark.parametrize(("length", "rows_a_run"), [(20, 16), (512, 8), (1024, 4), (5000, 1)])
+@pytest.mark.parametrize(("length", "rows_a_run"), [(20, 16), (256, 4), (1024, 1), (5000, 1)])
 def test_sixty_four_long_rows_take_bounded_memory(length: int, rows_a_run: int) -> None:
     """The most labels with a full window: more runs, never a bigger one."""
     graph = FakeGraph()
     run_rows(cast(Graph, graph), [make_row(length, 1)] * 64, pad_id=0)
 
     assert graph.shapes == [(rows_a_run, length)] * (64 // rows_a_run)
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 2), (4, 2)])
+def test_runs_of_one_query_go_side_by_side(threads: int, most: int) -> None:
+    """Two at most, whose memory adds up; one where one thread is all that it may use."""
+    graph = CrowdedGraph(threads)
+    run_rows(cast(Graph, graph), [make_row(1000, 1)] * 6, pad_id=0)
+
+    assert graph.most == most
+
+
+class CrowdedGraph(FakeGraph):
+    """A fake graph that waits a while for others, and notes how many were there at once."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        self.most = self._inside = 0
+        self._changed = threading.Condition()
+
+    def run(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        """As the fake graph's."""
+        with self._changed:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.most >= RUNS_AT_ONCE, timeout=0.1)
+        result = super().run(rows)
+        with self._changed:
+            self._inside -= 1
+        return result
+
+
+def test_a_run_that_fails_fails_the_query() -> None:
+    """As it does alone."""
+
+    class Failing(FakeGraph):
+        def run(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+            raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        run_rows(cast(Graph, Failing(2)), [make_row(1000, 1)] * 3, pad_id=0)
