@@ -6,14 +6,23 @@ It knows nothing of models. It looks for memory that is private, large, and in u
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["use_huge_pages"]
+__all__ = ["use_huge_pages", "use_huge_pages_soon"]
 
 ROOT = Path("/")
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # Source: madvise(2); the second since Linux 6.1
 IN_USE = 0.9  # a region with less, such as a stack, would take memory that nobody asked for
+
+
+def use_huge_pages_soon() -> None:
+    """The same in the background: moving the weights takes as long as reading them from the disk.
+
+    (0.04 to 0.08 s for DistilBERT, and 0.4 to 1.7 s for BART.)
+    """
+    threading.Thread(target=use_huge_pages, name="intentd-huge-pages", daemon=True).start()
 
 
 def use_huge_pages(root: Path = ROOT) -> int:

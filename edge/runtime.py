@@ -20,7 +20,7 @@ import onnxruntime as ort
 
 from edge.cpu import Cpu, default_threads, read_cpu
 from edge.errors import BundleIncompatible
-from edge.hugepages import use_huge_pages
+from edge.hugepages import use_huge_pages_soon
 from edge.memory import weights_apart
 
 __all__ = ["Graph", "RuntimeOptions", "runtime_version"]
@@ -71,7 +71,7 @@ class Graph:
             raise BundleIncompatible(
                 f"{path}: onnxruntime {ort.__version__} cannot load the graph: {error}"
             ) from error
-        use_huge_pages()
+        use_huge_pages_soon()
         self.threads: int = self._session.get_session_options().intra_op_num_threads
         """Threads for one run."""
         self.input_names = frozenset(node.name for node in self._session.get_inputs())

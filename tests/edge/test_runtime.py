@@ -60,7 +60,7 @@ def entry(options: ort.SessionOptions, key: str) -> str | None:
 def test_weights_come_to_lie_on_huge_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once they are there, and not before."""
     calls: list[bool] = []
-    monkeypatch.setattr(runtime, "use_huge_pages", lambda: calls.append(True))
+    monkeypatch.setattr(runtime, "use_huge_pages_soon", lambda: calls.append(True))
     Graph(write_graph(tmp_path / MODEL, ("input_ids", "attention_mask")), RuntimeOptions())
 
     assert calls == [True]
