@@ -80,12 +80,12 @@ class GateDecision:
 def decide(measured: Measured, thresholds: Thresholds) -> GateDecision:
     """Hold what was measured against what is asked. A number that is none fails.
 
-    A class without a golden row cannot be judged, and is named where the floor is.
+    A class without a golden row has an F1 of 0: what nobody looked at is not good enough.
     """
-    worst = [(label, score.f1) for label, score in measured.classes if score.n]
-    weak = sorted((f1, label) for label, f1 in worst if f1 < thresholds.class_f1)
+    judged = [(score.f1, label) for label, score in measured.classes if score.n]
+    weak = sorted((f1, label) for f1, label in judged if f1 < thresholds.class_f1)
     unjudged = [label for label, score in measured.classes if not score.n]
-    lowest = min((f1 for _, f1 in worst), default=0.0)
+    lowest = 0.0 if unjudged else min((f1 for f1, _ in judged), default=0.0)
     details = [f"no golden row of {', '.join(unjudged)}"] if unjudged else []
     details += [f"{label} {f1:.3f}" for f1, label in weak]
     checks = (

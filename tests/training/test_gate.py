@@ -21,7 +21,7 @@ def measured(right: int = 97, n: int = 100) -> Measured:
     return Measured(
         accuracy=Interval(right / n, low, high),
         macro_f1=Interval(0.95, 0.9, 0.98),
-        classes=[("A", score), ("B", score), ("C", replace(score, n=0, f1=0.0))],
+        classes=[("A", score), ("B", score)],
         ece=0.03,
         n=n,
     )
@@ -33,15 +33,9 @@ def failed(found: Measured) -> list[str]:
 
 
 def test_what_reaches_every_gate_passes() -> None:
-    """A class that nobody asked for cannot be judged, and is named; at the gate is through."""
+    """At the gate is through."""
     good = measured()
     assert failed(good) == []
-    floor = decide(good, ASKED).checks[2]
-    assert (floor.passed, floor.detail) == (True, "no golden row of C")
-    gates = [check.as_dict() for check in decide(good, ASKED).checks]
-    assert "no golden row of C" in say_gates(
-        {"gates": gates, "accuracy": good.accuracy.as_dict(), "n": 100, "proven": True}
-    )
     assert decide(good, ASKED).passed
 
     at_the_gate = replace(
@@ -66,6 +60,18 @@ def test_each_number_alone_says_no(change: dict[str, object], name: str) -> None
 
     assert failed(found) == [name]
     assert not decide(found, ASKED).passed
+
+
+def test_a_class_that_no_golden_row_tries_is_below_the_floor() -> None:
+    """It is named, and what is missing said; who asks for no floor is not kept."""
+    found = measured()
+    unseen = replace(found, classes=[*found.classes, ("C", ClassScore(0, 0, 0, 0))])
+    assert failed(unseen) == ["class_f1"]
+    gates = [check.as_dict() for check in decide(unseen, ASKED).checks]
+    assert "expected F1 of the weakest class ≥ 0.7, found 0.000 (no golden row of C)" in say_gates(
+        {"gates": gates, "accuracy": found.accuracy.as_dict(), "n": 100, "proven": True}
+    )
+    assert decide(unseen, replace(ASKED, class_f1=0.0)).passed
 
 
 def test_the_floor_names_the_classes_below_it() -> None:

@@ -90,7 +90,7 @@ def test_it_joins_assessment_shadow_and_promotions(
     """With their verdicts on top."""
     bundle = tiny("intents").int8
     freeze_told(work_dir, load(bundle))
-    settings = settings_for(work_dir, "assess.ece=1")
+    settings = settings_for(work_dir, "assess.ece=1", "assess.class_f1=0")
     assess(settings, QUIET, bundle)
     shadow(settings, QUIET, bundle)
     line = {"utc": "2026-11-28T10:00:00Z", "who": "ann <x>", "to": "staging", "why": "a | b"}
