@@ -60,7 +60,11 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines."""
+        """Columns and lines: the window's own, whatever COLUMNS and LINES said at the start."""
+        with contextlib.suppress(OSError):
+            columns, lines = os.get_terminal_size(self._keyboard)
+            if columns and lines:
+                return columns, lines
         columns, lines = shutil.get_terminal_size()
         return columns, lines
 

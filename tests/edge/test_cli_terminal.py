@@ -36,7 +36,9 @@ print("done")
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
     """Somebody at a program that shows each key; x leaves it, c crashes it."""
-    with on_terminal([sys.executable, "-c", SCRIPT], clean_environment(tmp_path)) as somebody:
+    # A shell, or readline, may have exported a size that was true once.
+    env = clean_environment(tmp_path) | {"COLUMNS": "80", "LINES": "24"}
+    with on_terminal([sys.executable, "-c", SCRIPT], env) as somebody:
         before = somebody.settings
         somebody.see("ready")
         yield somebody
