@@ -25,7 +25,7 @@ __all__ = [
 
 ROOT = Path("/")
 # Measured 2026-11-22 in the trial's child: 22 MB of starter peaked at 137 MB, 393 MB of int8 BART
-# at 1272 MB with a full window and four labels.
+# at 1272 MB with a full window and four labels; less since long rows go one to a run (edge.batch).
 BASE_BYTES = 128 << 20
 PEAK_FACTOR = 3
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's mallopt(3)

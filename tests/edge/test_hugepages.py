@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from edge.hugepages import _regions_in_use, use_huge_pages
+from edge import hugepages
+from edge.hugepages import _regions_in_use, use_huge_pages, use_huge_pages_soon
 
 SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SMAPS = """\
@@ -67,3 +69,20 @@ def kernel() -> tuple[int, ...]:
     """Version of the running kernel, as far as two numbers."""
     release = Path("/proc/sys/kernel/osrelease").read_text()
     return tuple(int(part) for part in release.split("-")[0].split(".")[:2])
+
+
+def test_it_is_done_once_the_start_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread of its own, which keeps no process from ending."""
+    done = threading.Event()
+    daemonic: list[bool] = []
+    monkeypatch.setattr(hugepages, "SOON_S", 0.0)
+
+    def note() -> None:
+        daemonic.append(threading.current_thread().daemon)
+        done.set()
+
+    monkeypatch.setattr(hugepages, "use_huge_pages", note)
+    use_huge_pages_soon()
+
+    assert done.wait(10)
+    assert daemonic == [True]

@@ -366,14 +366,19 @@ def test_trickled_body_gets_408(short: Served) -> None:
         assert problem_of(trickle(client, b"a"))["code"] == "request_timeout"
 
 
-def test_client_is_not_blamed_for_a_slow_application() -> None:
-    """While the application does not read, the deadline waits; then the client has all of it."""
-    with (
-        serving(ConnectionLimits(body_timeout_s=LAZY_S / 1.9)) as served,
-        served.connect() as client,
-    ):
+@contextmanager
+def nearly_whole_body() -> Iterator[socket.socket]:
+    """A client who owes one byte to an application that does not read for twice the deadline."""
+    limits = ConnectionLimits(body_timeout_s=LAZY_S / 1.9)
+    with serving(limits) as served, served.connect() as client:
         client.sendall(b"POST /lazy HTTP/1.1\r\nHost: x\r\nContent-Length: 80001\r\n\r\n")
         client.sendall(b"a" * 80_000)
+        yield client
+
+
+def test_client_is_not_blamed_for_a_slow_application() -> None:
+    """While the application does not read, the deadline waits; then the client has all of it."""
+    with nearly_whole_body() as client:
         # A deadline set while nobody read would end just after the reading began.
         timer = threading.Timer(LAZY_S * 1.2, client.sendall, [b"a"])
         timer.start()
@@ -383,12 +388,7 @@ def test_client_is_not_blamed_for_a_slow_application() -> None:
 
 def test_client_is_blamed_once_the_application_reads() -> None:
     """A body that stops is a timeout after a pause, too."""
-    with (
-        serving(ConnectionLimits(body_timeout_s=LAZY_S / 1.9)) as served,
-        served.connect() as client,
-    ):
-        client.sendall(b"POST /lazy HTTP/1.1\r\nHost: x\r\nContent-Length: 80001\r\n\r\n")
-        client.sendall(b"a" * 80_000)
+    with nearly_whole_body() as client:
         assert problem_of(read_to_end(client))["code"] == "request_timeout"
 
 
